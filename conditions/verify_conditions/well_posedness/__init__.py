@@ -1,0 +1,1 @@
+"""Well-posed equilibria of implicit networks."""

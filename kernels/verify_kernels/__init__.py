@@ -1,0 +1,1 @@
+"""Rigorous arithmetic: one quantity a module; knows no theorem."""

@@ -1,0 +1,109 @@
+"""Matrices as exact values: validation, entrywise enclosures, exact rational copies."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from verify.errors import InputError
+from verify_kernels._rounding import Array, norm_up
+
+
+def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
+    """Return the matrix as float64 in C order, exactly, or refuse it.
+
+    Args:
+        weight: shape (m, n), m, n >= 0; float16, bfloat16 (as float32), float32, float64 and
+            integers up to 2^53 embed exactly.
+        where: the caller's name, for the message.
+        square: whether m = n is required.
+
+    Raises:
+        InputError: wrong dimensions, a dtype that does not embed, an entry that is not finite.
+    """
+    given = np.asarray(weight)
+    if given.ndim != 2 or (square and given.shape[0] != given.shape[1]):
+        shape = "(m, m)" if square else "(m, n)"
+        raise InputError(f"{where}: expected a matrix of shape {shape}, but got {given.shape}")
+    if given.dtype.kind in "iub":
+        if given.size and max(abs(int(given.max())), abs(int(given.min()))) > 2**53:
+            raise InputError(f"{where}: expected integers up to 2^53, but got larger ones")
+    elif given.dtype not in (np.float16, np.float32, np.float64):
+        raise InputError(f"{where}: expected real floating-point entries, but got {given.dtype}")
+    matrix = np.ascontiguousarray(given, dtype=np.float64)
+    finite = np.isfinite(matrix)
+    if not finite.all():
+        i, j = (int(k) for k in np.argwhere(~finite)[0])
+        raise InputError(f"{where}: expected finite entries, but got {matrix[i, j]!r} at [{i}, {j}]")
+    return matrix
+
+
+@dataclass(frozen=True, eq=False)
+class MatrixEnclosure:
+    """All matrices X with |X - mid| <= rad entrywise; rad None means X = mid exactly.
+
+    ``exact`` is the exact rational matrix (python-flint ``fmpq_mat``) where it is known; then
+    mid and rad enclose it.
+    """
+
+    mid: Array
+    rad: Array | None = None
+    exact: Any = None
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the exact matrix is known."""
+        return self.rad is None or self.exact is not None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(m, n)."""
+        return (int(self.mid.shape[0]), int(self.mid.shape[1]))
+
+    def rational(self) -> Any:
+        """Return the exact matrix as ``fmpq_mat``.
+
+        Raises:
+            InputError: only an enclosure is known.
+        """
+        if self.exact is not None:
+            return self.exact
+        if self.rad is not None:
+            raise InputError("MatrixEnclosure.rational: expected an exact matrix, but got an enclosure")
+        return rational_matrix(self.mid)
+
+    def radius_norm(self) -> float:
+        """Return an upper bound of ||X - mid||_F over the enclosure, 0 if exact."""
+        return 0.0 if self.rad is None else norm_up(self.rad)
+
+
+def rational_matrix(matrix: Array) -> Any:
+    """Return the exact rational copy of a finite float matrix as ``fmpq_mat``."""
+    from flint import fmpq, fmpq_mat
+
+    rows, columns = matrix.shape
+    if rows * columns == 0:
+        return fmpq_mat(rows, columns)
+    entries = [fmpq(*float(x).as_integer_ratio()) for x in matrix.ravel()]
+    return fmpq_mat(rows, columns, entries)
+
+
+def enclose_rational(exact: Any) -> MatrixEnclosure:
+    """Return the float enclosure of an ``fmpq_mat``, tight to one unit in the last place."""
+    from verify_kernels._rounding import float_down, float_up
+
+    rows, columns = exact.nrows(), exact.ncols()
+    lo, hi = np.empty((rows, columns)), np.empty((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            value = Fraction(int(exact[i, j].p), int(exact[i, j].q))
+            lo[i, j], hi[i, j] = float_down(value), float_up(value)
+    if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
+        raise InputError("enclose_rational: expected entries in the range of binary64, but got larger")
+    rad = hi - lo  # exact or one rounding of a nonnegative number: zero only if equal
+    rad = np.where(rad > 0.0, np.maximum(rad * 1.0000001, 2.0**-1074), 0.0)
+    return MatrixEnclosure(lo, rad if rad.any() else None, exact)

@@ -1,0 +1,1 @@
+"""Certificates rendered for people: a function of certificates alone."""

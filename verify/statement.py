@@ -1,0 +1,213 @@
+"""Statements: a hypothesis as one SymPy relation, from which everything else derives.
+
+The decision, the LaTeX in the report, the text in the terminal and the portable tree in the
+certificate all come from `Statement.hypothesis`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import sympy as sp
+from sympy.logic.boolalg import Boolean, BooleanFalse, BooleanTrue
+
+from verify.errors import StatementError
+
+Direction = Literal["sufficient", "necessary", "equivalent"]
+Scope = Literal["point", "ball", "stored trajectory", "data set", "every bias", "every input"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a statement comes from: a citation key and the place in it."""
+
+    key: str
+    where: str
+
+
+@dataclass(frozen=True)
+class Quantity:
+    """A real number that a statement speaks about; its symbol is ``real=True``, nothing stronger."""
+
+    symbol: sp.Symbol
+    meaning: str
+    latex: str = ""
+
+    def __post_init__(self) -> None:
+        if self.symbol.assumptions0 != sp.Symbol("_", real=True).assumptions0:
+            raise StatementError(
+                f"Quantity: expected symbol {self.symbol} with real=True and nothing stronger, "
+                f"but got assumptions {self.symbol._assumptions_orig!r}; "
+                f"a stronger one lets SymPy decide the hypothesis by itself"
+            )
+
+
+@dataclass(frozen=True)
+class Fact:
+    """A yes-or-no hypothesis that is no inequality, as a SymPy Boolean symbol."""
+
+    symbol: sp.Symbol
+    meaning: str
+    latex: str = ""
+
+    def __post_init__(self) -> None:
+        if self.symbol.assumptions0 != sp.Symbol("_").assumptions0:
+            raise StatementError(
+                f"Fact: expected symbol {self.symbol} without assumptions, "
+                f"but got {self.symbol._assumptions_orig!r}"
+            )
+
+
+def quantity(name: str, meaning: str, *, latex: str = "") -> Quantity:
+    """Return a quantity with the symbol that statements need."""
+    return Quantity(sp.Symbol(name, real=True), meaning, latex)
+
+
+def fact(name: str, meaning: str, *, latex: str = "") -> Fact:
+    """Return a fact with the symbol that statements need."""
+    return Fact(sp.Symbol(name), meaning, latex)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A hypothesis about named quantities and facts, and what follows from it.
+
+    Args:
+        hypothesis: SymPy Boolean of relations and fact symbols, exact numbers only.
+        about: every `Quantity` and `Fact` whose symbol occurs in the hypothesis.
+        conclusion: one sentence.
+        direction: what the hypothesis is to the conclusion.
+        source: paper and place.
+        assumes: what must hold and is not checked here.
+        scope: what the conclusion speaks about.
+
+    Raises:
+        StatementError: inexact numbers, no free symbols, or symbols that ``about`` lacks.
+    """
+
+    hypothesis: Boolean
+    about: tuple[Quantity | Fact, ...]
+    conclusion: str
+    direction: Direction
+    source: Source
+    scope: Scope
+    assumes: tuple[str, ...] = ()
+    tree: Any = field(init=False, repr=False, compare=False, default=None)
+
+    def __post_init__(self) -> None:
+        if isinstance(self.hypothesis, BooleanTrue | BooleanFalse):
+            raise StatementError(
+                f"Statement: expected a hypothesis with free symbols, but got {self.hypothesis!r}; "
+                f"SymPy decided it at construction"
+            )
+        if not isinstance(self.hypothesis, Boolean):
+            raise StatementError(
+                f"Statement: expected a SymPy Boolean, but got {self.hypothesis!r}"
+            )
+        inexact = self.hypothesis.atoms(sp.Float)
+        if inexact:
+            raise StatementError(
+                f"Statement: expected exact numbers, but got {sorted(map(str, inexact))}; "
+                f"use sympy.Rational"
+            )
+        named = {item.symbol for item in self.about}
+        used = self.hypothesis.free_symbols
+        if named != used:
+            raise StatementError(
+                f"Statement: expected `about` to name exactly the symbols {_names(used)}, "
+                f"but got {_names(named)}"
+            )
+        object.__setattr__(self, "tree", to_tree(self.hypothesis))
+
+    @property
+    def quantities(self) -> tuple[Quantity, ...]:
+        """The real-valued quantities of the hypothesis."""
+        return tuple(item for item in self.about if isinstance(item, Quantity))
+
+    @property
+    def facts(self) -> tuple[Fact, ...]:
+        """The facts of the hypothesis."""
+        return tuple(item for item in self.about if isinstance(item, Fact))
+
+    def latex(self) -> str:
+        """Return the hypothesis as LaTeX; a fact without notation of its own reads as words."""
+        names = {
+            item.symbol: item.latex or (rf"\text{{{item.meaning}}}" if isinstance(item, Fact) else "")
+            for item in self.about
+        }
+        return str(sp.latex(self.hypothesis, symbol_names={k: v for k, v in names.items() if v}))
+
+    def text(self) -> str:
+        """Return the hypothesis as one line of plain text; facts are spelled out."""
+        spelled = {item.symbol: sp.Symbol(item.meaning) for item in self.facts}
+        return str(sp.sstr(self.hypothesis.xreplace(spelled), order="none"))
+
+
+def _names(symbols: Iterable[sp.Basic]) -> list[str]:
+    return sorted(str(symbol) for symbol in symbols)
+
+
+_HEADS: dict[str, Any] = {
+    "+": sp.Add, "*": sp.Mul, "^": sp.Pow, "exp": sp.exp, "log": sp.log,
+    "min": sp.Min, "max": sp.Max, "abs": sp.Abs,
+    "<": sp.StrictLessThan, "<=": sp.LessThan, ">": sp.StrictGreaterThan, ">=": sp.GreaterThan,
+    "==": sp.Equality, "!=": sp.Unequality, "and": sp.And, "or": sp.Or, "not": sp.Not,
+}  # fmt: skip
+_NAMES = {head: name for name, head in _HEADS.items()}
+_CONSTANTS = {"pi": sp.pi, "e": sp.E}
+_CONSTANT_NAMES = {constant: name for name, constant in _CONSTANTS.items()}
+
+
+def to_tree(expression: sp.Basic) -> list[Any]:
+    """Return the portable tree: nested lists of operator names, symbols and integer strings.
+
+    ``["<", ["quantity", "q"], ["integer", "1"]]``; rationals are ``["rational", "p", "q"]``, facts
+    ``["fact", name]``, constants ``["constant", "pi"]``. Arguments are sorted as SymPy sorts them.
+
+    Raises:
+        StatementError: the expression uses an operation that `verify.decide` does not know.
+    """
+    if isinstance(expression, sp.Symbol):
+        return ["quantity" if expression.is_real else "fact", expression.name]
+    if isinstance(expression, sp.Integer):
+        return ["integer", str(int(expression))]
+    if isinstance(expression, sp.Rational):
+        return ["rational", str(expression.p), str(expression.q)]
+    if expression in _CONSTANT_NAMES:
+        return ["constant", _CONSTANT_NAMES[expression]]
+    head = _NAMES.get(expression.func)
+    if head is None:
+        raise StatementError(
+            f"to_tree: expected one of {sorted(_HEADS)}, but got {expression.func.__name__} "
+            f"in {expression!r}"
+        )
+    if head == "exp":
+        return [head, to_tree(expression.args[0])]
+    return [head, *(to_tree(argument) for argument in expression.args)]
+
+
+def from_tree(tree: Any) -> sp.Basic:
+    """Read what `to_tree` wrote.
+
+    Raises:
+        StatementError: the tree is malformed.
+    """
+    try:
+        head, *rest = tree
+        if head == "quantity":
+            return sp.Symbol(rest[0], real=True)
+        if head == "fact":
+            return sp.Symbol(rest[0])
+        if head == "integer":
+            return sp.Integer(int(rest[0]))
+        if head == "rational":
+            return sp.Rational(int(rest[0]), int(rest[1]))
+        if head == "constant":
+            return _CONSTANTS[rest[0]]
+        return _HEADS[head](*(from_tree(item) for item in rest))
+    except StatementError:
+        raise
+    except (KeyError, ValueError, TypeError, IndexError) as error:
+        raise StatementError(f"from_tree: expected a portable tree, but got {tree!r}") from error
