@@ -104,6 +104,5 @@ def enclose_rational(exact: Any) -> MatrixEnclosure:
             lo[i, j], hi[i, j] = float_down(value), float_up(value)
     if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
         raise InputError("enclose_rational: expected entries in the range of binary64, but got larger")
-    rad = hi - lo  # exact or one rounding of a nonnegative number: zero only if equal
-    rad = np.where(rad > 0.0, np.maximum(rad * 1.0000001, 2.0**-1074), 0.0)
+    rad = hi - lo  # exact: equal or neighbouring floats
     return MatrixEnclosure(lo, rad if rad.any() else None, exact)
