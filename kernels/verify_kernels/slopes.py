@@ -68,9 +68,7 @@ _PARAMETRIC = frozenset({"leaky_relu", "elu", "softplus"})
 def _positive(activation: Activation) -> Fraction:
     parameter = activation.parameters[0]
     if parameter <= 0:
-        raise InputError(
-            f"slope_class: expected a positive parameter, but got {str(activation)!r}"
-        )
+        raise InputError(f"slope_class: expected a positive parameter, but got {str(activation)!r}")
     return parameter
 
 
@@ -118,10 +116,9 @@ def _strict(
     *,
     monotone: bool = True,
 ) -> SlopeClass:
-    """A smooth activation whose secant slopes lie strictly inside (alpha, beta)."""
-    return SlopeClass(
-        str(activation), Fraction(alpha), Fraction(beta), False, False, bounded, False, monotone, why
-    )
+    """Return the class of a smooth activation with secant slopes strictly in (alpha, beta)."""
+    ends = (Fraction(alpha), Fraction(beta))
+    return SlopeClass(str(activation), *ends, False, False, bounded, False, monotone, why)
 
 
 def _pieces(
@@ -133,10 +130,9 @@ def _pieces(
     *,
     monotone: bool = True,
 ) -> SlopeClass:
-    """A piecewise linear activation that has a whole piece of slope alpha and one of slope beta."""
-    return SlopeClass(
-        str(activation), Fraction(alpha), Fraction(beta), True, True, bounded, True, monotone, why
-    )
+    """Return the class of straight pieces, one of slope alpha and one of slope beta."""
+    ends = (Fraction(alpha), Fraction(beta))
+    return SlopeClass(str(activation), *ends, True, True, bounded, True, monotone, why)
 
 
 _TABLE: dict[str, _Rule] = {
@@ -157,9 +153,7 @@ _TABLE: dict[str, _Rule] = {
     ),
     "softplus": _softplus,
     "identity": lambda s: _pieces(s, 1, 1, False, "s' is 1 everywhere"),
-    "abs": lambda s: _pieces(
-        s, -1, 1, False, "s' is -1 for z < 0 and 1 for z > 0", monotone=False
-    ),
+    "abs": lambda s: _pieces(s, -1, 1, False, "s' is -1 for z < 0 and 1 for z > 0", monotone=False),
     "hardtanh": lambda s: _pieces(
         s, 0, 1, True, "s' is 1 for |z| < 1 and 0 for |z| > 1, and s is continuous"
     ),
