@@ -119,12 +119,12 @@ class Route:
 
 @dataclass(frozen=True)
 class RouteOutcome:
-    """What came of a route on one problem."""
+    """What came of a route on one problem; ``decisions`` holds one `verify.decide.Decision` each."""
 
     route: Route
     truth: Truth
     evidence: Mapping[str, Evidence]
-    margins: tuple[Enclosure | None, ...] = ()
+    decisions: tuple[Any, ...] = ()
     seconds: float = 0.0
     skipped: str = ""
 
@@ -132,6 +132,11 @@ class RouteOutcome:
     def tried(self) -> bool:
         """Whether the route was run at all."""
         return not self.skipped
+
+    @property
+    def has_witness(self) -> bool:
+        """Whether some evidence carries a witness."""
+        return any(found.witness is not None for found in self.evidence.values())
 
 
 @dataclass(frozen=True)
@@ -184,7 +189,9 @@ class Condition:
     goal_of: Callable[[Any], str]
     needs: str
     settings: Mapping[str, str] = field(default_factory=dict)
-    consequences: Callable[[Any, Sequence[RouteOutcome], Effort], Sequence[Consequence]] | None = None
+    consequences: Callable[[Any, Sequence[RouteOutcome], Effort], Sequence[Consequence]] | None = (
+        None
+    )
     guidance: Callable[[Any, Sequence[RouteOutcome], Effort], Sequence[str]] | None = None
     samples: Callable[[Any, Sequence[RouteOutcome], Effort], SampleRecord | None] | None = None
     describe: Callable[[Any], Mapping[str, Any]] | None = None

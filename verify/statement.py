@@ -133,11 +133,16 @@ class Statement:
 
     def latex(self) -> str:
         """Return the hypothesis as LaTeX; a fact without notation of its own reads as words."""
+        return self.latex_of(self.hypothesis)
+
+    def latex_of(self, part: sp.Basic) -> str:
+        """Return a part of the hypothesis as LaTeX with the same notation."""
         names = {
-            item.symbol: item.latex or (rf"\text{{{item.meaning}}}" if isinstance(item, Fact) else "")
+            item.symbol: item.latex
+            or (rf"\text{{{item.meaning}}}" if isinstance(item, Fact) else "")
             for item in self.about
         }
-        return str(sp.latex(self.hypothesis, symbol_names={k: v for k, v in names.items() if v}))
+        return str(sp.latex(part, symbol_names={k: v for k, v in names.items() if v}))
 
     def text(self) -> str:
         """Return the hypothesis as one line of plain text; facts are spelled out."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from verify.errors import InputError
-from verify_kernels._rounding import Array, norm_up
+from verify_kernels._rounding import OMEGA, U, Array, norm_up, up_array
 
 
 def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
@@ -38,7 +38,9 @@ def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
     finite = np.isfinite(matrix)
     if not finite.all():
         i, j = (int(k) for k in np.argwhere(~finite)[0])
-        raise InputError(f"{where}: expected finite entries, but got {matrix[i, j]!r} at [{i}, {j}]")
+        raise InputError(
+            f"{where}: expected finite entries, but got {matrix[i, j]!r} at [{i}, {j}]"
+        )
     return matrix
 
 
@@ -73,7 +75,9 @@ class MatrixEnclosure:
         if self.exact is not None:
             return self.exact
         if self.rad is not None:
-            raise InputError("MatrixEnclosure.rational: expected an exact matrix, but got an enclosure")
+            raise InputError(
+                "MatrixEnclosure.rational: expected an exact matrix, but got an enclosure"
+            )
         return rational_matrix(self.mid)
 
     def radius_norm(self) -> float:
@@ -103,6 +107,30 @@ def enclose_rational(exact: Any) -> MatrixEnclosure:
             value = Fraction(int(exact[i, j].p), int(exact[i, j].q))
             lo[i, j], hi[i, j] = float_down(value), float_up(value)
     if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-        raise InputError("enclose_rational: expected entries in the range of binary64, but got larger")
+        raise InputError(
+            "enclose_rational: expected entries in the range of binary64, but got larger"
+        )
     rad = hi - lo  # exact: equal or neighbouring floats
     return MatrixEnclosure(lo, rad if rad.any() else None, exact)
+
+
+def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure:
+    """Return an enclosure of I - factor W, exact where W is exact.
+
+    Error bound: for the float part fl(1 - f w) with f a rational: the exact rational result is
+    rounded outward entrywise; for an enclosure the radius is |f| rad + the two roundings
+    (u |f mid| + u |result|, doubled to cover the rounding of the bound itself).
+    """
+    if weight.is_exact:
+        from flint import fmpq, fmpq_mat
+
+        exact = weight.rational()
+        size = exact.nrows()
+        one = fmpq_mat(size, size, [fmpq(int(i == j)) for i in range(size) for j in range(size)])
+        return enclose_rational(one - exact * fmpq(factor.numerator, factor.denominator))
+    scale = float(factor)
+    product = scale * weight.mid
+    mid = np.eye(len(product)) - product
+    rad = np.zeros_like(mid) if weight.rad is None else weight.rad
+    slack = 4.0 * U * (np.abs(product) + np.abs(mid)) + 4.0 * OMEGA
+    return MatrixEnclosure(mid, up_array(up_array(abs(scale) * (1.0 + 4.0 * U) * rad) + slack))
