@@ -1,0 +1,232 @@
+"""What follows from a proved route, as numbers: rates, Lipschitz constants, how far weights may move.
+
+Each formula is one SymPy expression; the number, the LaTeX and the text derive from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import sympy as sp
+
+from verify.condition import Consequence, Effort, RouteOutcome
+from verify.decide import evaluate
+from verify.enclosure import Enclosure, Measurement
+from verify.network import AffineInput, ReluFeatureInput
+from verify.verdict import Truth
+from verify_conditions.well_posedness import statements as st
+from verify_conditions.well_posedness.problem import Problem
+from verify_kernels.matrix import identity_minus
+from verify_kernels.least_diagonal import enclose_least_diagonal
+from verify_kernels.power_iteration import estimate_spectral_radius
+from verify_kernels.spectral_norm import enclose_spectral_norm
+from verify_kernels.spectral_radius import enclose_spectral_radius
+
+NORM_M = sp.Symbol("norm_M", real=True)
+NORM_U = sp.Symbol("norm_U", real=True)
+LEAST_DIAGONAL = sp.Symbol("w_min", real=True)
+_LATEX = {
+    NORM_M: r"\|I-W\|_2",
+    NORM_U: r"\|U\|_2",
+    LEAST_DIAGONAL: r"\min_i\min(W_{ii},0)",
+}
+
+_RATES = {
+    "paper-setting": st.PAPER_SETTING.hypothesis.lhs,
+    "spectral-norm": st.SPECTRAL_NORM.hypothesis.lhs,
+    "perron": st.PERRON.hypothesis.lhs,
+}
+_BETA, _MU_2, _MU_ETA = st.BETA.symbol, st.MU_2.symbol, st.MU_ETA.symbol
+_MONOTONE_MARGIN = 1 - _BETA * _MU_2
+_STEP = _MONOTONE_MARGIN / NORM_M**2
+_AVERAGED = 1 / (1 - _BETA * LEAST_DIAGONAL)
+
+
+@dataclass(frozen=True)
+class _Formula:
+    """A number that one proved route entails."""
+
+    name: str
+    meaning: str
+    route: str
+    expression: sp.Expr
+    relu_only: bool = False
+
+
+def _rate_formulas(route: str) -> tuple[_Formula, ...]:
+    rate = _RATES[route]
+    norm = "weighted infinity norm" if route == "perron" else "Euclidean norm"
+    lipschitz = st.L.symbol if route != "paper-setting" else sp.Integer(1)
+    return (
+        _Formula(f"contraction factor ({route})",
+                 f"factor by which fixed-point iteration shrinks the error, {norm}", route, rate),
+        _Formula(f"Lipschitz constant b -> z ({route})",
+                 f"bound of the change of z relative to the change of b, {norm}", route,
+                 lipschitz / (1 - rate)),
+    )  # fmt: skip
+
+
+_FORMULAS: tuple[_Formula, ...] = (
+    *(formula for route in _RATES for formula in _rate_formulas(route)),
+    _Formula("room for W (spectral-norm)",
+             "every change of W of smaller spectral norm keeps the proof", "spectral-norm",
+             1 / st.L.symbol - st.NORM_W.symbol),
+    _Formula("monotonicity constant", "mu in I - beta W >= mu I", "monotone", _MONOTONE_MARGIN),
+    _Formula("Lipschitz constant b -> z (monotone)",
+             "bound of the change of z relative to the change of b, Euclidean norm", "monotone",
+             _BETA / _MONOTONE_MARGIN),
+    _Formula("room for W (monotone)",
+             "every change of W of smaller spectral norm keeps the proof", "monotone",
+             1 / _BETA - _MU_2),
+    _Formula("step of the averaged iteration (monotone)",
+             "z <- relu((1 - a) z + a (W z + b)) converges linearly for this a", "monotone", _STEP,
+             relu_only=True),
+    _Formula("contraction factor of the averaged iteration (monotone)",
+             "factor by which that iteration shrinks the error, Euclidean norm", "monotone",
+             sp.sqrt(1 - _MONOTONE_MARGIN**2 / NORM_M**2), relu_only=True),
+    _Formula("Lipschitz constant b -> z (matrix-measure)",
+             "bound of the change of z relative to the change of b, weighted infinity norm",
+             "matrix-measure", _BETA / (1 - sp.Max(0, _BETA * _MU_ETA))),
+    _Formula("step of the averaged iteration (matrix-measure)",
+             "z <- (1 - a) z + a sigma(W z + b) converges linearly for this a", "matrix-measure",
+             _AVERAGED),
+    _Formula("contraction factor of the averaged iteration (matrix-measure)",
+             "factor by which that iteration shrinks the error, weighted infinity norm",
+             "matrix-measure", 1 - _AVERAGED * (1 - sp.Max(0, _BETA * _MU_ETA))),
+)  # fmt: skip
+
+
+def consequences(
+    problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort
+) -> list[Consequence]:
+    """Return the numbers that the proved routes entail, then the spectral radius for comparison."""
+    proved = {o.route.name: o for o in outcomes if o.tried and o.truth is Truth.PROVED}
+    found = []
+    for formula in _FORMULAS:
+        if formula.route not in proved:
+            continue
+        if formula.relu_only and problem.network.activation.name != "relu":
+            continue
+        known = _known(problem, proved[formula.route], formula.expression, effort)
+        value = evaluate(formula.expression, known)
+        if value.is_bounded:
+            found.append(_consequence(formula, value))
+    found += _iterations(problem, proved, effort)
+    found += _through_the_input(problem, proved, effort)
+    return found + _spectral_radius(problem, effort)
+
+
+def _consequence(formula: _Formula, value: Enclosure) -> Consequence:
+    latex = sp.latex(formula.expression, symbol_names=_names())
+    return Consequence(formula.name, formula.meaning, value, str(latex), formula.route)
+
+
+def _names() -> dict[sp.Symbol, str]:
+    items = (st.L, st.BETA, st.NORM_W, st.NORM_A, st.GAMMA, st.WIDTH, st.LAMBDA_PF, st.MU_2, st.MU_ETA)
+    return _LATEX | {item.symbol: item.latex for item in items if item.latex}
+
+
+def _known(
+    problem: Problem, outcome: RouteOutcome, expression: sp.Expr, effort: Effort
+) -> Mapping[Any, Enclosure]:
+    """Return the enclosures of the expression's symbols: the route's own and a few more."""
+    more = {
+        NORM_M: lambda: enclose_spectral_norm(
+            identity_minus(problem.weight, Fraction(1)), backend=effort.backend
+        ),
+        LEAST_DIAGONAL: lambda: enclose_least_diagonal(problem.weight),
+    }
+    known = {}
+    for symbol in expression.free_symbols:
+        if symbol in more:
+            known[symbol] = problem.once(str(symbol), more[symbol]).value
+        else:
+            known[symbol] = outcome.evidence[str(symbol)].value
+    return known
+
+
+def _iterations(
+    problem: Problem, proved: Mapping[str, RouteOutcome], effort: Effort
+) -> list[Consequence]:
+    """How many fixed-point iterations shrink the error a million times, for the best rate."""
+    rates = []
+    for route, rate in _RATES.items():
+        if route in proved:
+            value = evaluate(rate, _known(problem, proved[route], rate, effort))
+            if value.is_bounded and value.hi < 1:
+                rates.append((value.hi, route))
+    if not rates:
+        return []
+    worst, route = min(rates)
+    q = sp.Symbol("q", real=True)
+    formula = sp.log(10**6) / (-sp.log(q))
+    count = 1
+    if worst > 0:
+        needed = evaluate(formula, {q: Enclosure.exact(worst)})
+        if not isinstance(needed.hi, Fraction):
+            return []
+        count = max(1, -(-needed.hi.numerator // needed.hi.denominator))
+    return [
+        Consequence(
+            "iterations for 1e-6",
+            "fixed-point iterations after which the error is at most 1e-6 times the first one",
+            Enclosure.exact(count), r"\lceil " + str(sp.latex(formula)) + r" \rceil", route,
+        )
+    ]  # fmt: skip
+
+
+def _through_the_input(
+    problem: Problem, proved: Mapping[str, RouteOutcome], effort: Effort
+) -> list[Consequence]:
+    """The Lipschitz constant of input -> equilibrium, from the smallest one of b -> z."""
+    lipschitz = {
+        "paper-setting": 1 / (1 - _RATES["paper-setting"]),
+        "spectral-norm": st.L.symbol / (1 - _RATES["spectral-norm"]),
+        "monotone": _BETA / _MONOTONE_MARGIN,
+    }
+    given = problem.network.input
+    if isinstance(given, AffineInput):
+        norm, scale = enclose_spectral_norm(given.U, backend=effort.backend).value, sp.Integer(1)
+    elif isinstance(given, ReluFeatureInput):
+        norm = enclose_spectral_norm(given.V, backend=effort.backend).value
+        scale = 1 / sp.sqrt(sp.Integer(problem.network.width))
+    else:
+        return []
+    found = []
+    for route, expression in lipschitz.items():
+        if route in proved:
+            whole = expression * NORM_U * scale
+            known = {NORM_U: norm, **_known(problem, proved[route], expression, effort)}
+            found.append((evaluate(whole, known), whole, route))
+    found = [item for item in found if item[0].is_bounded]
+    if not found:
+        return []
+    value, whole, route = min(found, key=lambda item: item[0].hi)
+    latex = str(sp.latex(whole, symbol_names=_names()))
+    return [
+        Consequence("Lipschitz constant x -> z",
+                    "bound of the change of the equilibrium relative to the change of the input, "
+                    "Euclidean norm", value, latex, route)
+    ]  # fmt: skip
+
+
+def _spectral_radius(problem: Problem, effort: Effort) -> list[Consequence]:
+    """The spectral radius beside the estimate that power iteration gives; neither decides."""
+    proved = problem.once("rho_W", lambda: enclose_spectral_radius(problem.weight))
+    found = []
+    if isinstance(proved.value, Enclosure) and proved.value.is_bounded:
+        found.append(
+            Consequence("spectral radius of W", "for comparison; it decides nothing here",
+                        proved.value, r"\rho(W)", "")
+        )  # fmt: skip
+    estimate = estimate_spectral_radius(problem.weight.mid)
+    found.append(
+        Consequence("spectral radius, power iteration",
+                    "the estimate that tools for equilibrium models print; it can be far off",
+                    Measurement(estimate, "100 steps of power iteration from a fixed vector"),
+                    r"\rho(W)", "")
+    )  # fmt: skip
+    return found
