@@ -116,7 +116,7 @@ class Enclosure:
     @property
     def hi_float(self) -> float:
         """The smallest binary64 number >= hi (+inf above the range)."""
-        return -_float_below(-self.hi)
+        return 0.0 - _float_below(-self.hi)
 
     @property
     def width(self) -> Endpoint:
