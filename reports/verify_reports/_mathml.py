@@ -1,0 +1,47 @@
+"""LaTeX to MathML that is safe to put into a page.
+
+The converter returns text with entities resolved, so ``\\text{<script>}`` would become markup. The
+element tree is therefore written out here: known element names only, all text escaped.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from html import escape, unescape
+from typing import Any
+
+from verify_reports._text import clean
+
+_ELEMENTS = frozenset(
+    "math mrow mi mn mo mtext ms mspace msub msup msubsup mfrac msqrt mroot mover munder munderover"
+    " mtable mtr mtd mstyle mpadded mphantom menclose mfenced".split()
+)
+_ATTRIBUTES = frozenset(
+    "display stretchy fence form separator accent accentunder mathvariant columnalign lspace rspace"
+    " linethickness movablelimits minsize maxsize displaystyle scriptlevel width depth height".split()
+)
+_NAMESPACE = "http://www.w3.org/1998/Math/MathML"
+
+
+@lru_cache(maxsize=1024)
+def mathml(latex: str) -> str:
+    """Return the formula as MathML; what cannot be converted is shown as its source."""
+    from latex2mathml.converter import Converter
+
+    try:
+        return _written(Converter().convert_to_element(clean(latex)))
+    except Exception:  # a formula of a plug-in must not cost the reader the report
+        return f'<code class="latex">{escape(clean(latex))}</code>'
+
+
+def _written(element: Any) -> str:
+    if element.tag not in _ELEMENTS:
+        raise ValueError(f"mathml: expected a MathML element, but got {element.tag!r}")
+    space = f' xmlns="{_NAMESPACE}"' if element.tag == "math" else ""
+    attributes = "".join(
+        f' {name}="{escape(str(value))}"'
+        for name, value in element.attrib.items()
+        if name in _ATTRIBUTES
+    )
+    inside = escape(unescape(element.text or "")) + "".join(_written(child) for child in element)
+    return f"<{element.tag}{space}{attributes}>{inside}</{element.tag}>"

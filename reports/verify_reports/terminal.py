@@ -1,0 +1,193 @@
+"""Certificates as text for a terminal: a table, then what a person wants to know of each.
+
+Verdicts are told by words and symbols; colour only repeats them. All foreign text is cleaned.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from io import StringIO
+from typing import Any
+
+from verify_reports import _claims as claims
+from verify_reports import _witness as witnesses
+from verify_reports._claims import Certificate, Record
+from verify_reports._text import clean, counted, shorten
+
+_STYLES = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
+_SHOWN_SAMPLES = 5
+
+
+def render(
+    certificates: Sequence[Certificate],
+    *,
+    problems: Sequence[tuple[str, str]] = (),
+    width: int = 80,
+    colour: bool = False,
+    details: bool = True,
+) -> str:
+    """Return certificates as text.
+
+    Args:
+        certificates: what was decided.
+        problems: (file, sentence) for each file that could not be checked.
+        width: columns.
+        colour: whether escape sequences for colour may be used.
+        details: the evidence of each route, not only the table and the sentences.
+    """
+    from rich.console import Console
+
+    out = StringIO()
+    console = Console(
+        file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False,
+        markup=False, emoji=False, legacy_windows=False, color_system="standard" if colour else None,
+    )  # fmt: skip
+    if certificates or problems:
+        console.print(_table(certificates, problems))
+    for certificate in certificates:
+        _sentences(console, certificate, several=len(certificates) + len(problems) > 1)
+        if details and certificate.claim["verdict"] != "not applicable":
+            _details(console, certificate)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines()) + "\n"
+
+
+def _table(certificates: Sequence[Certificate], problems: Sequence[tuple[str, str]]) -> Any:
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    names = {clean(certificate.claim["condition"]["name"]) for certificate in certificates}
+    files = {claims.file_of(certificate) for certificate in certificates} | {p[0] for p in problems}
+    with_file, with_name = len(files) > 1, len(files) == 1 or len(names) > 1
+    title = None if with_name or not names else f"{names.pop()}, {counted(len(files), 'file')}"
+    table = Table(
+        box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False,
+        title=title, title_justify="left", title_style="bold",
+    )  # fmt: skip
+    columns = ["file"] * with_file + ["condition"] * with_name
+    for heading in (*columns, "verdict", "strongest route", "margin"):
+        table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
+    table.add_column("time", justify="right", no_wrap=True)
+    for certificate in certificates:
+        claim = certificate.claim
+        verdict = claim["verdict"]
+        where = [shorten(claims.file_of(certificate), 60)] * with_file
+        table.add_row(
+            *where,
+            *[clean(claim["condition"]["name"])] * with_name,
+            Text(claims.verdict_words(verdict), style=_STYLES.get(verdict, "")),
+            claims.title_of(claim),
+            claims.margin_headline(claim),
+            claims.cost_of(certificate.provenance),
+        )
+    for file, _ in problems:
+        cells = [shorten(file, 60)] * with_file + ["—"] * with_name
+        table.add_row(*cells, Text("! not checked", style="bold red"), "—", "—", "—")
+    return table
+
+
+def _print(console: Any, text: str, indent: int = 0, style: str = "") -> None:
+    from rich.padding import Padding
+    from rich.text import Text
+
+    console.print(Padding(Text(text, style=style), (0, 0, 0, indent)))
+
+
+def _sentences(console: Any, certificate: Certificate, *, several: bool) -> None:
+    claim = certificate.claim
+    _print(console, "")
+    if several:
+        head = f"{shorten(claims.file_of(certificate), 76)} · {clean(claim['condition']['name'])}"
+        _print(console, head, style="bold")
+    sentence = clean(claim["sentence"])
+    sentence = sentence[:1].upper() + sentence[1:]
+    _print(console, sentence, style=_STYLES.get(claim["verdict"], ""))
+    for step in certificate.guidance:
+        _print(console, f"→ {claims.guidance_label(claim)}: {clean(step)}")
+
+
+def _details(console: Any, certificate: Certificate) -> None:
+    claim = certificate.claim
+    network = claim["network"]
+    if network is not None:
+        _print(console, "")
+        _print(console, f"Network  {clean(network['equation'])}", style="bold")
+        known = [f"width {network['width']}"]
+        known += [f"{clean(k)} = {clean(v)}" for k, v in network["parameters"].items()]
+        _print(console, ", ".join(known), 2)
+        for note in network["notes"]:
+            _print(console, f"note: {clean(note)}", 2)
+    for route in claims.tried(claim):
+        _route(console, certificate, route)
+    _skipped(console, claims.skipped(claim))
+    _consequences(console, claim["consequences"])
+    _samples(console, claim["samples"])
+    _list(console, "This rests on", [*claim["assumes"], f"speaks about {claim['speaks_about']}"])
+
+
+def _route(console: Any, certificate: Certificate, route: Record) -> None:
+    _print(console, "")
+    cost = claims.cost_of(certificate.provenance, route["name"])
+    _print(console, f"{clean(route['title'])}  [{cost}]", style="bold")
+    for statement in route["statements"]:
+        found = "; ".join(claims.margin_words(margin) for margin in statement["margins"])
+        more = f"  ({found})" if found else ""
+        _print(console, f"{clean(statement['text'])} : {clean(statement['truth'])}{more}", 2)
+    why = claims.outcome_why(route)
+    if route["truth"] != "proved" or route["direction"] == "necessary":
+        _print(console, f"⇒ {claims.outcome(route)}{f' ({why})' if why else ''}", 2)
+    for symbol, value, how in claims.evidence_lines(route):
+        _print(console, f"{symbol} {value}".strip(), 4)
+        if how:
+            _print(console, how, 6, style="dim")
+    for shown in witnesses.of_route(route):
+        _print(console, f"witness: {shown.title}", 4)
+        if shown.by_hand:
+            for line in shown.lines(width=console.width - 8):
+                _print(console, line, 6)
+
+
+def _skipped(console: Any, routes: Sequence[Record]) -> None:
+    if routes:
+        _list(
+            console,
+            "Not tried",
+            [f"{clean(route['title'])}: {clean(route['why'])}" for route in routes],
+        )
+
+
+def _consequences(console: Any, consequences: Sequence[Record]) -> None:
+    lines = []
+    for item in consequences:
+        by = f" [{clean(item['by'])}]" if item["by"] else ""
+        lines.append(f"{clean(item['meaning'])}: {claims.consequence_words(item)}{by}")
+    if lines:
+        _list(console, "What follows", lines)
+
+
+def _samples(console: Any, samples: Record | None) -> None:
+    if samples is None:
+        return
+    head = f"Samples  {samples['certified']} of {counted(samples['total'], 'sample')} certified"
+    rows = [
+        ", ".join(f"{clean(key)} {clean(value)}" for key, value in row.items())
+        for row in samples["rows"][:_SHOWN_SAMPLES]
+    ]
+    left = len(samples["rows"]) - len(rows)
+    if left > 0:
+        rows.append(f"… and {left} more (in the report and the certificate)")
+    _list(console, head, [clean(samples["summary"]), *rows])
+
+
+def _list(console: Any, title: str, lines: Sequence[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    _print(console, "")
+    _print(console, title, style="bold")
+    grid = Table.grid(padding=(0, 1, 0, 0))
+    grid.add_column(width=3, justify="right")
+    grid.add_column(overflow="fold")
+    for line in lines:
+        grid.add_row("·", Text(clean(line)))
+    console.print(grid)
