@@ -281,7 +281,7 @@ def one_hot(labels: ArrayLike) -> Array:
     if given.ndim == 2 and given.dtype.kind in "fiu" and np.isfinite(given).all():
         return given.astype(np.float64)
     if given.ndim == 1 and given.size and given.dtype.kind in "iu" and given.min() >= 0:
-        return np.eye(int(given.max()) + 1)[given]
+        return np.asarray(np.eye(int(given.max()) + 1)[given], dtype=np.float64)
     raise InputError(
         f"train_implicit_relu: expected y with integer labels >= 0 of shape (n,) or finite targets "
         f"of shape (n, k), but got shape {given.shape} of {given.dtype}"
