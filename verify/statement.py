@@ -29,7 +29,7 @@ class Source:
 
 @dataclass(frozen=True)
 class Quantity:
-    """A real number that a statement speaks about; its symbol is ``real=True``, nothing stronger."""
+    """A real number of a statement; its symbol is ``real=True`` and nothing stronger."""
 
     symbol: sp.Symbol
     meaning: str

@@ -1,4 +1,4 @@
-"""What follows from a proved route, as numbers: rates, Lipschitz constants, how far weights may move.
+"""What follows from a proved route, as numbers: rates, Lipschitz constants, room for the weights.
 
 Each formula is one SymPy expression; the number, the LaTeX and the text derive from it.
 """
@@ -11,6 +11,8 @@ from fractions import Fraction
 from typing import Any
 
 import sympy as sp
+from verify_kernels.spectral_norm import enclose_spectral_norm
+from verify_kernels.spectral_radius import enclose_spectral_radius
 
 from verify.condition import Consequence, Effort, RouteOutcome
 from verify.decide import evaluate
@@ -19,11 +21,9 @@ from verify.network import AffineInput, ReluFeatureInput
 from verify.verdict import Truth
 from verify_conditions.well_posedness import statements as st
 from verify_conditions.well_posedness.problem import Problem
-from verify_kernels.matrix import identity_minus
 from verify_kernels.least_diagonal import enclose_least_diagonal
+from verify_kernels.matrix import identity_minus
 from verify_kernels.power_iteration import estimate_spectral_radius
-from verify_kernels.spectral_norm import enclose_spectral_norm
-from verify_kernels.spectral_radius import enclose_spectral_radius
 
 NORM_M = sp.Symbol("norm_M", real=True)
 NORM_U = sp.Symbol("norm_U", real=True)
@@ -125,7 +125,17 @@ def _consequence(formula: _Formula, value: Enclosure) -> Consequence:
 
 
 def _names() -> dict[sp.Symbol, str]:
-    items = (st.L, st.BETA, st.NORM_W, st.NORM_A, st.GAMMA, st.WIDTH, st.LAMBDA_PF, st.MU_2, st.MU_ETA)
+    items = (
+        st.L,
+        st.BETA,
+        st.NORM_W,
+        st.NORM_A,
+        st.GAMMA,
+        st.WIDTH,
+        st.LAMBDA_PF,
+        st.MU_2,
+        st.MU_ETA,
+    )
     return _LATEX | {item.symbol: item.latex for item in items if item.latex}
 
 

@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from fractions import Fraction
 from typing import Any
+
+from verify_kernels.cayley import enclose_cayley_root
+from verify_kernels.diagonal_stability import enclose_diagonal_margin
+from verify_kernels.matrix_measure import enclose_symmetric_part, enclose_weighted_measure
+from verify_kernels.one_sign import decide_one_sign
+from verify_kernels.p0_matrix import decide_p0_matrix
+from verify_kernels.r0_matrix import decide_r0_matrix
+from verify_kernels.reduction import reduce_slopes
+from verify_kernels.spectral_norm import enclose_spectral_norm
 
 from verify.condition import Binding, Effort, Route, bind
 from verify.enclosure import Enclosure
@@ -28,21 +36,13 @@ from verify_conditions.well_posedness.problem import (
     Problem,
     exact,
 )
-from verify_kernels.cayley import enclose_cayley_root
 from verify_kernels.acyclic import decide_acyclic
-from verify_kernels.diagonal_stability import enclose_diagonal_margin
-from verify_kernels.input_range import decide_every_input
 from verify_kernels.failure import explain_failure
+from verify_kernels.input_range import decide_every_input
 from verify_kernels.margin import enclose_margin
 from verify_kernels.matrix import MatrixEnclosure, identity_minus
-from verify_kernels.matrix_measure import enclose_symmetric_part, enclose_weighted_measure
-from verify_kernels.one_sign import decide_one_sign
-from verify_kernels.p0_matrix import decide_p0_matrix
 from verify_kernels.p_matrix import decide_p_matrix
 from verify_kernels.perron import enclose_perron_root
-from verify_kernels.r0_matrix import decide_r0_matrix
-from verify_kernels.reduction import reduce_slopes
-from verify_kernels.spectral_norm import enclose_spectral_norm
 
 Applies = Callable[[Problem], str | None]
 

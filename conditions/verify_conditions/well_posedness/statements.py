@@ -1,7 +1,7 @@
 """Well-posedness of z = sigma(W z + b): every hypothesis, written once, as SymPy.
 
 Throughout, sigma acts on every coordinate and all its secant slopes lie in [alpha, beta];
-L = max(|alpha|, |beta|). M = I - beta W. Proofs of the statements are in `docs/theory.md`.
+L = max(|alpha|, |beta|). M = I - beta W. Proofs of the statements are in `docs/well_posedness.md`.
 """
 
 from __future__ import annotations
@@ -43,7 +43,8 @@ MU_2_V = quantity(
     latex=r"\lambda_{\max}\!\left(\tfrac12(V+V^{\top})\right)",
 )  # fmt: skip
 MU_ETA_V = quantity(
-    "mu_eta_V", "smallest weighted infinity-norm matrix measure of V = (beta - alpha)(I - alpha W)^-1 W",
+    "mu_eta_V",
+    "smallest weighted infinity-norm matrix measure of V = (beta - alpha)(I - alpha W)^-1 W",
     latex=r"\min_{\eta>0}\mu_{\infty,\eta}(V)",
 )  # fmt: skip
 MARGIN = quantity("m", "margin m of the monotone parametrisation")
@@ -201,6 +202,6 @@ ONE_SIGN_SUFFICIENT = _sufficient(
 )  # fmt: skip
 INPUT_RANGE = Statement(
     UNIQUE_ON_RANGE.symbol, (UNIQUE_ON_RANGE,), EVERY_X, "equivalent",
-    Source("piecewise linear analysis", "exact decision on the range of b(x) in rational arithmetic"),
+    Source("piecewise linear analysis", "exact decision on the range of b(x), in rationals"),
     "every input",
 )  # fmt: skip
