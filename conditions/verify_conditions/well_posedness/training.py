@@ -220,6 +220,8 @@ def enclose_displacement(now: Array, then: Array) -> Enclosure:
     """
     with np.errstate(over="ignore"):
         difference = now - then
+        if not difference.any():  # with gradual underflow a - b rounds to 0 only if a = b
+            return Enclosure.exact(0)
         return Enclosure(
             mul_down(norm_down(difference), down(1.0 - U)),
             mul_up(norm_up(difference), up(1.0 + 2.0 * U)),
