@@ -1,0 +1,251 @@
+"""From tensors and declarations to a network: choose the group, the layout, and build."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from verify.errors import InputError, SettingsError
+from verify.network import Activation, Data, Equilibrium, ReluFeatureInput
+from verify.network.equilibrium import AffineInput
+from verify.readers.declaration import CONDITION, CONSTANTS, Declaration
+from verify.readers.layouts import Constants, Layout, View
+from verify.readers.plain_layouts import IMPLICIT_RELU, PLAIN
+from verify.readers.public_layouts import LAYOUTS as PUBLIC
+from verify.readers.public_layouts import not_covered
+from verify.readers.tensors import StoredTensor, TensorBag, render_listing, shown
+
+LAYOUTS = {layout.name: layout for layout in (PLAIN, IMPLICIT_RELU, *PUBLIC)}
+Group = Mapping[str, StoredTensor]
+_DATA_NAMES = (("X", "y"), ("data.X", "data.y"))
+
+
+@dataclass(frozen=True, eq=False)
+class Assembled:
+    """The network, data stored beside it, and the settings that only the conditions read."""
+
+    network: Equilibrium
+    data: Data | None
+    settings: Mapping[str, str]
+    family: str
+
+
+def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
+    """Build the network that the tensors and the declaration stand for.
+
+    Raises:
+        InputError: several groups or layouts fit, none fits, or a tensor has a wrong shape.
+        SettingsError: something that must be declared is not.
+    """
+    group, prefix = _group(bag, declared.texts.get("key"), where)
+    group = _plain_names(group)
+    if not group:
+        raise InputError(f"{where}: expected tensors, but got {render_listing(bag.listing())}")
+    layout = _layout(group, declared, prefix, where)
+    view = View(layout.name, group, _prefix(layout, group, prefix, where))
+    constants = Constants(layout.name, declared.settings)
+    parts = layout.build(view, constants)
+    activation = _activation(layout, declared)
+    data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU) else None
+    network = Equilibrium(
+        parts.weight, activation, parts.input, parts.readout,
+        (f"read as {layout.name}: {layout.tells}", *parts.notes, *_unused(view)),
+    )  # fmt: skip
+    rest = _check_constants(declared, constants.used, layout)
+    return Assembled(network, data, rest, layout.name)
+
+
+def check_data_fits(network: Equilibrium, data: Data | None, where: str) -> None:
+    """Refuse samples of another dimension than the network's inputs.
+
+    Raises:
+        InputError: X has another number of columns than U.
+    """
+    source = network.input
+    if data is None or not isinstance(source, AffineInput | ReluFeatureInput):
+        return
+    if data.X.shape[1] != source.dimension:
+        raise InputError(
+            f"{where}: expected samples X of shape (n, {source.dimension}), but got {data.X.shape}"
+        )
+
+
+def _group(bag: TensorBag, key: str | None, where: str) -> tuple[Group, str | None]:
+    """Return the tensors to use, and the prefix that ``--key`` asks for inside them."""
+    if key is not None:
+        return _named_group(bag, key, where)
+    full = {
+        path: group
+        for path, group in bag.groups.items()
+        if any(len(tensor.shape) >= 2 for tensor in group.values())
+    }
+    found = full or {path: group for path, group in bag.groups.items() if group}
+    if not found:
+        raise InputError(f"{where}: expected named tensors, but got none")
+    if len(found) > 1:
+        paths = sorted(found)
+        listed = ", ".join(shown(path or "(top)") for path in paths[:8])
+        example = shown(next(path for path in paths if path))
+        raise InputError(
+            f"{where}: expected one set of tensors, but got {len(found)}: {listed}; "
+            f"choose one, for example --key {example}"
+        )
+    return next(iter(found.values())), None
+
+
+def _named_group(bag: TensorBag, key: str, where: str) -> tuple[Group, str | None]:
+    if key in bag.groups:
+        return bag.groups[key], None
+    for path, group in bag.groups.items():
+        start = f"{path}." if path else ""
+        inner = f"{key.removeprefix(start)}."
+        if key.startswith(start) and any(name.startswith(inner) for name in group):
+            return group, inner
+    listed = ", ".join(shown(path) for path in list(bag.groups)[:8] if path) or "no nested ones"
+    raise InputError(f"{where}: expected --key to name tensors, but got {shown(key)}; "
+                     f"the file has {listed}")  # fmt: skip
+
+
+def _plain_names(group: Group) -> Group:
+    """Return the group with parametrised weight normalisation under its older names."""
+    renamed: dict[str, StoredTensor] = {}
+    for name, tensor in group.items():
+        head, found, tail = name.rpartition("parametrizations.")
+        pair = f"{head}{found}{tail[:-1]}"
+        both = f"{pair}0" in group and f"{pair}1" in group
+        if found and both and tail.count(".") == 1 and tail.endswith((".original0", ".original1")):
+            suffix = "_g" if tail.endswith("0") else "_v"
+            name = head + tail.partition(".")[0] + suffix
+        if name in renamed or (name in group and group[name] is not tensor):
+            raise InputError(f"tensor {shown(name)}: expected one tensor, but got two by that name")
+        renamed[name] = tensor
+    return renamed
+
+
+def _layout(group: Group, declared: Declaration, prefix: str | None, where: str) -> Layout:
+    family = declared.texts.get("family")
+    if family is not None:
+        if family not in LAYOUTS:
+            raise SettingsError(
+                f"--family: expected one of {', '.join(LAYOUTS)}, but got {shown(family)}"
+            )
+        return LAYOUTS[family]
+    fitting = [layout for layout in LAYOUTS.values() if _prefixes(layout, group, prefix)]
+    automatic = [layout for layout in fitting if _distinctive(layout, group, prefix)]
+    known = not_covered(list(group))
+    if known is not None:
+        raise InputError(
+            f"{where}: expected a network with one fully connected equilibrium layer, "
+            f"but got {known}, which is not covered yet"
+        )
+    if len(automatic) == 1:
+        return automatic[0]
+    raise InputError(
+        f"{where}: expected a declared family, but got {_listed(group)}; {_advice(fitting)}"
+    )
+
+
+def _distinctive(layout: Layout, group: Group, wanted: str | None) -> bool:
+    ending = layout.automatic
+    return ending is not None and any(
+        prefix.endswith(ending) for prefix in _prefixes(layout, group, wanted)
+    )
+
+
+def _listed(group: Group) -> str:
+    return render_listing(tuple((n, tensor.shape, tensor.dtype) for n, tensor in group.items()))
+
+
+def _advice(fitting: Iterable[Layout]) -> str:
+    layouts = list(fitting)
+    if not layouts:
+        return (
+            "no known family has these names; name the matrix W (m, m), optionally U (m, d) and "
+            "b (m,), and add --family equilibrium --activation relu"
+        )
+    lines = [
+        " ".join(
+            [
+                f"--family {layout.name}",
+                *(["--activation relu"] if layout.activation is None else []),
+                *(f"--set {CONDITION}.{constant}" for constant in layout.constants),
+            ]
+        )
+        for layout in layouts
+    ]
+    names = ", ".join(layout.name for layout in layouts)
+    return f"this could be {names}; add what is true of it, for example {lines[0]}"
+
+
+def _prefixes(layout: Layout, group: Group, wanted: str | None) -> list[str]:
+    found = layout.prefixes(group)
+    return [prefix for prefix in found if wanted is None or prefix.startswith(wanted)]
+
+
+def _prefix(layout: Layout, group: Group, wanted: str | None, where: str) -> str:
+    found = _prefixes(layout, group, wanted)
+    if not found:
+        raise InputError(
+            f"{where}: expected the tensors of {layout.name} ({layout.tells}), "
+            f"but got {_listed(group)}"
+        )
+    if len(found) > 1 and found[0]:
+        listed = ", ".join(shown(prefix.rstrip(".")) for prefix in found[:8])
+        raise InputError(
+            f"{where}: expected one layer of {layout.name}, but got {len(found)}: {listed}; "
+            f"choose one, for example --key {shown(found[0].rstrip('.'))}"
+        )
+    return found[0]
+
+
+def _activation(layout: Layout, declared: Declaration) -> Activation:
+    text = declared.texts.get("activation", layout.activation)
+    if text is None:
+        raise SettingsError(
+            f"--activation: expected the activation of the layout {layout.name}, which the "
+            "tensors do not tell, but got nothing; add for example --activation relu"
+        )
+    activation = Activation.parse(text)
+    if layout.activation is not None and activation != Activation.parse(layout.activation):
+        raise SettingsError(
+            f"--activation: expected {layout.activation}, which the family {layout.name} means, "
+            f"but got {shown(text)}"
+        )
+    return activation
+
+
+def _bundled(view: View, where: str) -> Data | None:
+    """Return samples that are stored beside the weights under the names X and y."""
+    from verify.readers.data_file import data_from
+
+    for X, y in _DATA_NAMES:
+        if X in view.tensors and f"{view.prefix}{X}" not in view.used:
+            view.used |= {X, y}
+            return data_from(view.tensors[X], view.tensors.get(y), where)
+    return None
+
+
+def _unused(view: View) -> tuple[str, ...]:
+    names = view.unused()
+    if not names:
+        return ()
+    more = f" and {len(names) - 8} more" if len(names) > 8 else ""
+    return (f"not used: {', '.join(shown(name)[1:-1] for name in names[:8])}{more}",)
+
+
+def _check_constants(declared: Declaration, used: set[str], layout: Layout) -> dict[str, str]:
+    """Return the settings of the conditions; constants unknown to the layout are refused."""
+    constants = {f"{CONDITION}.{name}" for name in CONSTANTS}
+    for name in declared.settings:
+        strict = declared.origins.get(name) in ("flag", "file")
+        if name in constants and name not in used and strict:
+            raise SettingsError(
+                f"--set {name}: expected no such constant for the layout {layout.name}, "
+                f"but got {shown(declared.settings[name])}"
+            )
+    return {name: text for name, text in declared.settings.items() if name not in constants}
+
+
+def with_notes(network: Equilibrium, notes: Iterable[str]) -> Equilibrium:
+    """Return the network with further notes."""
+    return replace(network, notes=(*network.notes, *notes))

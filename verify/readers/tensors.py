@@ -1,0 +1,180 @@
+"""What a reader hands over: named tensors, exactly as stored, and what the file declares."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+import stat
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from verify.errors import InputError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+# A dense float64 weight of width 16,384 is 2 GiB, and no route here treats a larger one.
+MAX_FILE_BYTES = 4 * 2**30
+# Views may repeat stored numbers (stride 0), so the file size does not bound the element count.
+MAX_ELEMENTS = 2**28
+# NumPy's own limit on the number of dimensions is 64; layers have at most five.
+MAX_DIMENSIONS = 32
+# A checkpoint of a large model has some thousands of tensors.
+MAX_TENSORS = 100_000
+_LISTED = 12
+_EXACT_DTYPES = ("float16", "float32", "float64")
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return a text from a file so that it fits on one line: printable, quoted, short."""
+    text = value if isinstance(value, str) else str(value)
+    cut = text if len(text) <= limit else text[: limit - 3] + "..."
+    return ascii(cut)
+
+
+def digits_of(count: int) -> str:
+    """Return a number from a file as text, also where it is too long to be printed."""
+    return str(count) if abs(count) < 10**18 else f"a number of {count.bit_length()} bits"
+
+
+def check_shape(shape: Iterable[object], where: str) -> int:
+    """Return the number of elements of a shape that a file states.
+
+    Raises:
+        InputError: not sizes, too many dimensions or too many elements.
+    """
+    sizes = list(shape)
+    honest = len(sizes) <= MAX_DIMENSIONS and all(
+        type(size) is int and 0 <= size <= MAX_ELEMENTS for size in sizes
+    )
+    count = math.prod(size for size in sizes if isinstance(size, int)) if honest else -1
+    if not 0 <= count <= MAX_ELEMENTS:
+        raise InputError(
+            f"{where}: expected a shape of at most {MAX_DIMENSIONS} dimensions and "
+            f"{MAX_ELEMENTS} elements, but got {_shown_sizes(sizes)}"
+        )
+    return count
+
+
+def _shown_sizes(sizes: list[object]) -> str:
+    texts = [digits_of(s) if type(s) is int else type(s).__name__ for s in sizes[:6]]
+    return f"[{', '.join(texts)}{', ...' if len(sizes) > 6 else ''}]"
+
+
+@dataclass(frozen=True, eq=False)
+class StoredTensor:
+    """One tensor of a file.
+
+    Args:
+        shape: as stored.
+        dtype: the stored type by name (``"float32"``, ``"bfloat16"``, ``"complex64"``, ...).
+        values: the stored numbers (bfloat16 as the uint16 of its bits), or None if the type
+            stands for no exact real array.
+    """
+
+    shape: tuple[int, ...]
+    dtype: str
+    values: NDArray[Any] | None
+
+    def exact(self, name: str) -> NDArray[np.float64]:
+        """Return the numbers as float64, exactly.
+
+        Raises:
+            InputError: the type does not embed in float64, or an integer exceeds 2^53.
+        """
+        values = self.values
+        if values is None or (values.dtype.kind == "f" and self.dtype not in _EXACT_DTYPES):
+            raise InputError(
+                f"tensor {shown(name)}: expected real numbers of at most 64 bits, "
+                f"but got {self.dtype}"
+            )
+        if self.dtype == "bfloat16":
+            values = (values.astype(np.uint32) << np.uint32(16)).view(np.float32)
+        elif values.dtype.kind in "iu" and values.size:
+            largest = max(abs(int(values.max())), abs(int(values.min())))
+            if largest > 2**53:
+                raise InputError(
+                    f"tensor {shown(name)}: expected integers up to 2^53, but got {largest}"
+                )
+        with np.errstate(all="ignore"):
+            return np.array(values, dtype=np.float64, order="C")
+
+
+def stored(values: NDArray[Any]) -> StoredTensor:
+    """Return a tensor from a NumPy array; types without exact real numbers keep no values."""
+    name = values.dtype.name
+    known = values.dtype.kind in "iub" or name in _EXACT_DTYPES
+    return StoredTensor(tuple(map(int, values.shape)), name, values if known else None)
+
+
+@dataclass(frozen=True, eq=False)
+class TensorBag:
+    """All that a file holds, as data.
+
+    Args:
+        groups: path inside the file -> tensors by name; flat formats have the single path ``""``.
+        declaration: the plain dict under the key ``verify``, or None.
+        placeholders: names of classes and functions that were replaced by inert objects.
+        sha256: digest of the very bytes that were read.
+        notes: what a person should know about the file.
+    """
+
+    groups: Mapping[str, Mapping[str, StoredTensor]]
+    declaration: Mapping[str, Any] | None = None
+    placeholders: tuple[str, ...] = ()
+    sha256: str = ""
+    notes: tuple[str, ...] = field(default=())
+
+    def listing(self) -> tuple[tuple[str, tuple[int, ...], str], ...]:
+        """Name, shape and dtype of every tensor; names carry the path of their group."""
+        return tuple(
+            (f"{path}.{name}" if path else name, tensor.shape, tensor.dtype)
+            for path, group in self.groups.items()
+            for name, tensor in group.items()
+        )
+
+
+def render_listing(listing: tuple[tuple[str, tuple[int, ...], str], ...]) -> str:
+    """Return the tensors as one short line."""
+    if not listing:
+        return "no tensors"
+    parts = [
+        f"{shown(name)[1:-1]} {list(shape)} {dtype}" for name, shape, dtype in listing[:_LISTED]
+    ]
+    more = len(listing) - _LISTED
+    return ", ".join(parts) + (f" and {more} more" if more > 0 else "")
+
+
+def read_bytes(path: Path) -> tuple[bytes, str]:
+    """Read a regular file once; what is hashed is what is parsed.
+
+    Returns:
+        The bytes and their sha256.
+
+    Raises:
+        InputError: no such file, not a regular file, empty, too large, or it cannot be read.
+    """
+    where = shown(str(path), 200)
+    try:
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0))
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        raise InputError(f"{where}: expected a readable file, but got: {reason}") from error
+    with os.fdopen(handle, "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise InputError(f"{where}: expected a regular file, but got a folder or device")
+        if not 0 < status.st_size <= MAX_FILE_BYTES:
+            raise InputError(
+                f"{where}: expected a file of 1 to {MAX_FILE_BYTES} bytes, "
+                f"but got {status.st_size} bytes"
+            )
+        content = file.read(MAX_FILE_BYTES + 1)
+    if len(content) != status.st_size:
+        raise InputError(f"{where}: expected {status.st_size} bytes, but got {len(content)}")
+    return content, hashlib.sha256(content).hexdigest()
