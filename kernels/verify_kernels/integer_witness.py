@@ -1,0 +1,125 @@
+"""Integer factors that let a spectral bound be checked again without any rounding theory.
+
+A bound ||A||_2 <= c is re-checked from an integer lower-triangular matrix I and L = I 2^-bits:
+if E = c^2 - A^T A - L L^T, computed exactly, is diagonally dominant with a diagonal >= 0, then
+E is positive semidefinite (Gershgorin), hence c^2 >= A^T A. In the same way for
+lambda_min(K) >= c with E = K - c - L L^T. The factor is the one of the floating-point proof,
+rounded to integers: the shift of that proof pays for the rounding.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from verify.evidence import Witness
+from verify_kernels._rounding import Array
+
+KIND = "integer-cholesky"
+NORM = "norm2<="
+SMALLEST = "lambda_min>="
+BITS = 52
+
+
+def factor_witness(
+    claim: str, bound: Fraction, factor: Array, *, exponent: int = 0, bits: int = BITS
+) -> Witness | None:
+    """Return the witness of a claim from the Cholesky factor of its floating-point proof.
+
+    Args:
+        claim: ``norm2<=`` or ``lambda_min>=``.
+        bound: c, exactly.
+        factor: R, upper triangle, with R^T R about 2^(-2 exponent) (c^2 - A^T A), or
+            2^(-2 exponent) (K - c).
+        exponent: the power of two by which the matrix was divided.
+        bits: bits of the largest entry: 52, or 30 where the bound has room.
+
+    Returns:
+        kind ``integer-cholesky`` with data claim, bound, bits and factor (int64, lower
+        triangular, L = factor 2^-bits; bits may be negative), or None if R is not finite.
+    """
+    lower = np.tril(factor.T)
+    largest = float(np.abs(lower).max()) if lower.size else 0.0
+    if not math.isfinite(largest):
+        return None
+    shift = bits - (math.frexp(largest)[1] if largest > 0.0 else 0)
+    integers = np.rint(np.ldexp(lower, shift)).astype(np.int64)
+    data = {"claim": claim, "bound": bound, "bits": shift - exponent, "factor": integers}
+    return Witness(KIND, data)
+
+
+def replay_norm_at_most(matrix: Array, witness: Witness) -> bool:
+    """Check ||A||_2 <= c exactly from a witness; True is a proof in integers.
+
+    Args:
+        matrix: A, shape (m, n), finite floats. A factor of order m (and not n) is one for A A^T.
+        witness: of the claim ``norm2<=``.
+    """
+    if witness.kind != KIND or witness.data["claim"] != NORM or witness.data["bound"] < 0:
+        return False
+    integers, power = integer_matrix(matrix)
+    order = int(witness.data["factor"].shape[0])
+    if order == integers.ncols():
+        gram = integers.transpose() * integers
+    elif order == integers.nrows():
+        gram = integers * integers.transpose()
+    else:
+        return False
+    return _dominant(-1, gram, 2 * power, witness.data["bound"] ** 2, witness)
+
+
+def replay_definite(matrix: Array, witness: Witness) -> bool:
+    """Check lambda_min(K) >= c exactly from a witness; True is a proof in integers.
+
+    Args:
+        matrix: K, shape (n, n), finite, symmetric floats.
+        witness: of the claim ``lambda_min>=``.
+    """
+    if witness.kind != KIND or witness.data["claim"] != SMALLEST:
+        return False
+    if matrix.ndim != 2 or not np.array_equal(matrix, matrix.T):
+        return False
+    integers, power = integer_matrix(matrix)
+    if int(witness.data["factor"].shape[0]) != integers.nrows():
+        return False
+    return _dominant(1, integers, power, -witness.data["bound"], witness)
+
+
+def integer_matrix(matrix: Array) -> tuple[Any, int]:
+    """Return the integer matrix I and p with A = I 2^-p exactly, for finite floats."""
+    from flint import fmpz_mat
+
+    rows, columns = matrix.shape
+    ratios = [float(x).as_integer_ratio() for x in matrix.ravel()]
+    power = max((q.bit_length() - 1 for _, q in ratios), default=0)
+    entries = [p << (power - q.bit_length() + 1) for p, q in ratios]
+    return (fmpz_mat(rows, columns, entries) if entries else fmpz_mat(rows, columns)), power
+
+
+def _dominant(sign: int, matrix: Any, power: int, constant: Fraction, witness: Witness) -> bool:
+    """Check that sign M 2^-power + constant - L L^T is diagonally dominant, diagonal >= 0."""
+    from flint import fmpz_mat
+
+    factor, bits = witness.data["factor"], int(witness.data["bits"])
+    n = int(factor.shape[0])
+    if (
+        factor.ndim != 2
+        or factor.shape[1] != n
+        or constant.denominator & (constant.denominator - 1)
+    ):
+        return False
+    lower = fmpz_mat(n, n, [int(x) for x in np.tril(factor).ravel()]) if n else fmpz_mat(0, 0)
+    product = lower * lower.transpose()
+    below = constant.denominator.bit_length() - 1
+    common = max(power, 2 * bits, below, 0)
+    E = matrix * (sign * (1 << (common - power))) - product * (1 << (common - 2 * bits))
+    entries = [int(x) for x in E.entries()] if n else []
+    add = constant.numerator << (common - below)
+    for i in range(n):
+        row = entries[i * n : (i + 1) * n]
+        if row[i] + add < sum(map(abs, row)) - abs(row[i]):
+            return False
+    return True
