@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
 from verify.certificate import decode_value
+
 from verify.condition import Effort
 from verify.enclosure import endpoint_from_hex
 from verify.engine import check
@@ -93,7 +93,8 @@ def test_refutation_shows_two_exact_equilibria(name):
     if certificate.claim["verdict"] == "undecided":
         assert case["m"] > 8
         return
-    (route,) = (r for r in certificate.claim["routes"] if r["name"] == certificate.claim["decided_by"])
+    claim = certificate.claim
+    (route,) = (r for r in claim["routes"] if r["name"] == claim["decided_by"])
     (fact,) = route["facts"].values()
     witness = fact["witness"]
     data = {k: decode_value(v, certificate.arrays) for k, v in witness["data"].items()}
@@ -103,7 +104,7 @@ def test_refutation_shows_two_exact_equilibria(name):
     assert list(data["z1"]) != list(data["z2"])
     for z in (data["z1"], data["z2"]):
         image = [
-            relu_like(alpha, sum(w * Fraction(x) for w, x in zip(row, z, strict=True)) + Fraction(b))
+            relu_like(alpha, sum(w * x for w, x in zip(row, z, strict=True)) + Fraction(b))
             for row, b in zip(weight, data["b"], strict=True)
         ]
         assert image == [Fraction(x) for x in z]

@@ -17,6 +17,7 @@ from verify.verdict import Truth
 
 Q = quantity("q", "a number")
 F = fact("F", "a fact")
+EFFORT = Effort(budget=0.1)
 
 
 def network():
@@ -36,7 +37,7 @@ def route(name, value, *, direction="sufficient", goal="weak", cost="cheap", rel
     return Route(name, name, goal, (statement,), (Binding(subject, lambda *_: evidence),), cost)
 
 
-def run(monkeypatch, *routes, goal="weak", effort=Effort(budget=0.1), **more):
+def run(monkeypatch, *routes, goal="weak", effort=EFFORT, **more):
     condition = Condition(
         "toy", "Toy", (Goal("strong", "S"), Goal("weak", "W", implied_by=("strong",))), routes,
         prepare=more.pop("prepare", lambda *_: object()), goal_of=lambda _: goal, needs="",
