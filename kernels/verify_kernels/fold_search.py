@@ -11,8 +11,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
+from scipy.optimize import linprog
 
 from verify_kernels._rounding import Array
 from verify_kernels.linear_pieces import Problem, Signs
@@ -20,112 +22,215 @@ from verify_kernels.linear_pieces import Problem, Signs
 Proposal = tuple[Array, Signs, Signs]
 
 
-def propose_folds(problem: Problem, *, lines: int = 12, seed: int = 20) -> Iterator[Proposal]:
-    """Yield (x, signs, signs'): inputs at which two patterns seem to hold an equilibrium."""
+def propose_folds(
+    problem: Problem, *, relu: bool = False, lines: int = 12, seed: int = 20
+) -> Iterator[Proposal]:
+    """Yield (x, signs, signs'): inputs at which two patterns seem to hold an equilibrium.
+
+    Args:
+        problem: the layer; its input is U x + bias, or relu(U x + bias) if ``relu``.
+        relu: see there.
+        lines: how many random lines of inputs are followed.
+        seed: of the lines.
+    """
     if problem.d == 0 or problem.m == 0:
         return
-    search = _Search(problem)
+    search = _Search(problem, relu=relu)
     if not search.usable:
         return
     random = np.random.default_rng(seed)
-    until = time.monotonic() + 0.4 * max(0.0, problem.deadline - time.monotonic())
+    left = problem.deadline - time.monotonic()
+    search.until = time.monotonic() + min(0.4 * max(0.0, left), 0.25 * lines)
     for k in range(lines):
-        if time.monotonic() > until:
+        if time.monotonic() > search.until:
             return
         x0 = random.standard_normal(problem.d) * (0.0 if k == 0 else 10.0 ** random.integers(-1, 2))
         g = random.standard_normal(problem.d)
         with np.errstate(all="ignore"):
-            v = search.solve(x0)
-            if v is not None:
+            up = search.start(x0)
+            if up is not None:
                 for direction in (g, -g):
-                    yield from search.follow(x0, v, direction, until)
+                    yield from search.follow(x0, up, direction)
 
 
 class _Search:
     """The float copy of a problem."""
 
-    def __init__(self, problem: Problem) -> None:
+    def __init__(self, problem: Problem, *, relu: bool = False) -> None:
         self.W = _floats(problem.W)
         self.U = _floats(problem.U)
         self.bias = np.array([_ratio(e) for e in problem.bias])
         self.alpha = _ratio(problem.alpha)
         self.usable = all(bool(np.isfinite(a).all()) for a in (self.W, self.U, self.bias))
+        self.relu, self.until = relu, math.inf
 
-    def slopes(self, v: Array) -> Array:
-        return np.where(v > 0, 1.0, self.alpha)
-
-    def solve(self, x: Array) -> Array | None:
-        """Return v with v - W s(v) = U x + bias up to rounding, by semi-smooth Newton steps."""
+    def inputs(self, x: Array) -> Array:
+        """Return b(x)."""
         b = self.U @ x + self.bias
-        v, identity = b.copy(), np.eye(len(b))
-        for _ in range(60):
-            D = self.slopes(v)
+        return np.maximum(b, 0.0) if self.relu else b
+
+    def matrix(self, up: Any) -> Array:
+        """Return I - W D."""
+        return np.asarray(np.eye(len(up)) - self.W * np.where(up, 1.0, self.alpha))
+
+    def start(self, x: Array) -> Any:
+        """Return the signs of an equilibrium for x: Newton steps, else a path from far away."""
+        b = self.inputs(x)
+        up = b > 0
+        for _ in range(30):
             try:
-                new = np.linalg.solve(identity - self.W * D, b)
+                v = np.linalg.solve(self.matrix(up), b)
             except np.linalg.LinAlgError:
+                break
+            if not np.isfinite(v).all():
+                break
+            if np.array_equal(v > 0, up):
+                return up
+            up = v > 0
+        return self._trace(b)
+
+    def _trace(self, target: Array) -> Any:
+        """Follow the path of b from v = -1 to the target through its folds."""
+        m = len(target)
+        up = np.zeros(m, dtype=bool)
+        first = -self.matrix(up).sum(axis=1)
+        t, way, w = 0.0, 1.0, target - first
+        inverse: Array = np.asarray(np.linalg.inv(self.matrix(up)), dtype=np.float64)
+        for _ in range(30 * m + 30):
+            if time.monotonic() > self.until or not np.isfinite(inverse).all():
                 return None
-            if not np.isfinite(new).all():
+            v, rate = inverse @ (first + t * w), way * (inverse @ w)
+            step, i = _first_wall(v, rate, up)
+            if way > 0 and t + step >= 1.0:
+                return up
+            if not math.isfinite(step):
                 return None
-            if np.array_equal(new > 0, v > 0):
-                return np.asarray(new)
-            v = new
+            t += way * step
+            column, ratio = self._flip(inverse, up, i)
+            if ratio == 0.0:
+                return None
+            inverse = inverse - np.outer(column, inverse[i]) / ratio
+            way = -way if ratio < 0.0 else way
+            up[i] = not up[i]
         return None
 
-    def follow(self, x0: Array, v: Array, g: Array, until: float) -> Iterator[Proposal]:
-        """Follow the path from (x0, v) along g and yield the first fold, if it meets one."""
-        w, m, t, entered = self.U @ g, len(v), 0.0, 0.0
-        up = v > 0
-        inverse = np.linalg.inv(np.eye(m) - self.W * np.where(up, 1.0, self.alpha))
+    def _flip(self, inverse: Array, up: Any, i: int) -> tuple[Array, float]:
+        change = (1.0 - self.alpha) if up[i] else (self.alpha - 1.0)
+        column = inverse @ self.W[:, i] * change
+        return column, float(1.0 + column[i])
+
+    def follow(self, x0: Array, up: Any, g: Array) -> Iterator[Proposal]:
+        """Follow the equilibrium with these signs from x0 along g; yield the first fold."""
+        m, t, entered = len(up), 0.0, 0.0
+        inverse: Array = np.asarray(np.linalg.inv(self.matrix(up)), dtype=np.float64)
+        on = (self.U @ x0 + self.bias > 0) | (not self.relu)
         for _ in range(20 * m + 20):
-            if time.monotonic() > until or not np.isfinite(inverse).all():
+            if time.monotonic() > self.until or not np.isfinite(inverse).all():
                 return
-            v, rate = inverse @ (self.bias + self.U @ (x0 + t * g)), inverse @ w
-            step, i = _first_wall(v, rate, up)
-            if not math.isfinite(step):
+            raw, raw_rate = self.U @ (x0 + t * g) + self.bias, self.U @ g
+            b, w = np.where(on, raw, 0.0), np.where(on, raw_rate, 0.0)
+            step, i = _first_wall(inverse @ b, inverse @ w, up)
+            turn, j = _first_wall(raw, raw_rate, on) if self.relu else (math.inf, 0)
+            if not math.isfinite(min(step, turn)):
                 return
-            t, entered = t + step, t
-            change = (1.0 - self.alpha) if up[i] else (self.alpha - 1.0)
-            column = inverse @ self.W[:, i] * change
-            ratio = 1.0 + column[i]
+            t, entered = t + min(step, turn), t
+            if turn < step:
+                on[j] = not on[j]
+                continue
+            column, ratio = self._flip(inverse, up, i)
             flipped = up.copy()
             flipped[i] = not up[i]
-            if ratio <= 0.0:
-                if ratio < 0.0:
-                    turned = inverse - np.outer(column, inverse[i]) / ratio
-                    back = self._reach(turned, x0 + t * g, -w, flipped, i)
-                    room = min(back, t - entered)
-                    depth = 0.5 * room if math.isfinite(room) else 1.0
-                    yield x0 + (t - depth) * g, _signs(up), _signs(flipped)
+            if ratio == 0.0:
                 return
-            inverse = inverse - np.outer(column, inverse[i]) / ratio
-            up = flipped
+            turned = inverse - np.outer(column, inverse[i]) / ratio
+            if ratio < 0.0:
+                back = self._reach(turned, b + step * w, -w, flipped, i)
+                room = min(back, t - entered)
+                depth = 0.5 * room if math.isfinite(room) else 1.0
+                yield x0 + (t - depth) * g, _signs(up), _signs(flipped)
+                return
+            inverse, up = turned, flipped
 
-    def _reach(self, inverse: Array, x: Array, w: Array, up: Array, skip: int) -> float:
-        v, rate = inverse @ (self.U @ x + self.bias), inverse @ w
+    def _reach(self, inverse: Array, b: Array, w: Array, up: Any, skip: int) -> float:
+        v, rate = inverse @ b, inverse @ w
         v[skip], rate[skip] = (1.0, 0.0) if up[skip] else (-1.0, 0.0)
         return _first_wall(v, rate, up)[0]
 
 
-def _first_wall(v: Array, rate: Array, up: Array) -> tuple[float, int]:
+def propose_overlap(problem: Problem, first: Signs, second: Signs) -> Array | None:
+    """Return an x at which both patterns seem to hold an equilibrium, by linear programming.
+
+    HiGHS maximises the distance of both pre-activations from the walls of their orthants.
+    """
+    search, m, d = _Search(problem), problem.m, problem.d
+    if not search.usable or d == 0 or m == 0:
+        return None
+    signs = np.array([first, second], dtype=np.float64)
+    slopes = np.where(signs > 0, 1.0, search.alpha)
+    blocks = [np.eye(m) - search.W * row for row in slopes]
+    zero, column = np.zeros((m, m)), np.zeros((m, 1))
+    equal = np.block([[blocks[0], zero, -search.U, column], [zero, blocks[1], -search.U, column]])
+    walls = np.hstack([np.diag(-signs.ravel()), np.zeros((2 * m, d)), np.ones((2 * m, 1))])
+    cost = np.zeros(2 * m + d + 1)
+    cost[-1] = -1.0
+    solved = linprog(
+        cost,
+        A_ub=walls,
+        b_ub=np.zeros(2 * m),
+        A_eq=equal,
+        b_eq=np.concatenate([search.bias, search.bias]),
+        bounds=[(None, None)] * (2 * m + d) + [(None, 1.0)],
+    )
+    if solved.x is None or not solved.x[-1] > 0.0:
+        return None
+    return np.asarray(solved.x[2 * m : 2 * m + d], dtype=np.float64)
+
+
+def propose_exclusion(problem: Problem) -> Array | None:
+    """Return y with (I - W)^T y < 0 < (I - alpha W)^T y by linear programming, or None.
+
+    Then y (v - W s(v)) <= 0 for every v, so a b with y b > 0 has no equilibrium.
+    """
+    search, m = _Search(problem), problem.m
+    if not search.usable or m == 0:
+        return None
+    above = (np.eye(m) - search.W).T
+    below = (np.eye(m) - search.alpha * search.W).T
+    one = np.ones((m, 1))
+    rows = np.vstack([np.hstack([above, one]), np.hstack([-below, one])])
+    cost = np.zeros(m + 1)
+    cost[-1] = -1.0
+    solved = linprog(
+        cost,
+        A_ub=rows,
+        b_ub=np.zeros(2 * m),
+        bounds=[(-1.0, 1.0)] * m + [(None, 1.0)],
+    )
+    if solved.x is None or not solved.x[-1] > 0.0:
+        return None
+    return np.asarray(solved.x[:m], dtype=np.float64)
+
+
+def _first_wall(v: Array, rate: Array, up: Any) -> tuple[float, int]:
     leaving = np.where(up, rate < 0, rate > 0)
     steps = np.where(leaving, np.maximum(-v / np.where(leaving, rate, 1.0), 0.0), np.inf)
     i = int(np.argmin(steps))
     return float(steps[i]), i
 
 
-def _signs(up: Array) -> Signs:
+def _signs(up: Any) -> Signs:
     return tuple(1 if positive else -1 for positive in up)
 
 
-def _floats(matrix: object) -> Array:
-    rows = matrix.tolist()  # type: ignore[attr-defined]
-    shape = (int(matrix.nrows()), int(matrix.ncols()))  # type: ignore[attr-defined]
+def _floats(matrix: Any) -> Array:
+    rows = matrix.tolist()
+    shape = (int(matrix.nrows()), int(matrix.ncols()))
     flat = [_ratio(entry) for row in rows for entry in row]
     return np.array(flat, dtype=np.float64).reshape(shape)
 
 
-def _ratio(entry: object) -> float:
+def _ratio(entry: Any) -> float:
     try:
-        return int(entry.p) / int(entry.q)  # type: ignore[attr-defined]
+        return int(entry.p) / int(entry.q)
     except OverflowError:
         return math.inf

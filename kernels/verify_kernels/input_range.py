@@ -14,26 +14,30 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-from flint import fmpq, fmpq_mat, nmod_mat
+from flint import fmpq, fmpq_mat
 
 from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify.network import AffineInput, ReluFeatureInput
 from verify.verdict import Truth
+from verify_kernels._rounding import Array
 from verify_kernels.exact_linear_program import maximise
-from verify_kernels.fold_search import propose_folds
+from verify_kernels.fold_search import propose_exclusion, propose_folds, propose_overlap
 from verify_kernels.linear_pieces import (
     OutOfTimeError,
     Piece,
     Problem,
+    Signs,
     feasible_pieces,
     interior_point,
     piece_of,
     two_in_one,
     two_in_pair,
     uncovered_input,
+    without_contained,
 )
 from verify_kernels.matrix import MatrixEnclosure, as_matrix, rational_matrix
+from verify_kernels.rational_systems import columns_of, pivot_columns, solve_exactly
 
 Row = list[Any]
 
@@ -108,7 +112,7 @@ class _Decision:
         if bad is not None and (found := self._pull_back(whole, bad)) is not None:
             return found
         columns = pivot_columns(whole.U)
-        problem = self._problem(_columns(whole.U, columns), offset)
+        problem = self._problem(columns_of(whole.U, columns), offset)
 
         def complete(x: Row) -> Row:
             full = [fmpq(0)] * whole.d
@@ -116,7 +120,18 @@ class _Decision:
                 full[j] = value
             return full
 
-        return self._decide(problem, complete, whole.bias_at)
+        return self._decide(problem, complete, whole.bias_at, self._patterns(bad))
+
+    def _patterns(self, bad: Witness | None) -> tuple[Signs, Signs] | None:
+        """Return the sign patterns of the two equilibria of a known bad b."""
+        if bad is None or not {"b", "z1", "z2"} <= set(bad.data):
+            return None
+        b = [_fmpq(e) for e in bad.data["b"]]
+        both = []
+        for name in ("z1", "z2"):
+            image = self.W * fmpq_mat(self.m, 1, [_fmpq(e) for e in bad.data[name]])
+            both.append(tuple(1 if image[i, 0] + b[i] > 0 else -1 for i in range(self.m)))
+        return both[0], both[1]
 
     def features(self, given: ReluFeatureInput, bad: Witness | None) -> Evidence:
         V = rational_matrix(as_matrix(given.V, where="decide_every_input"))
@@ -134,7 +149,7 @@ class _Decision:
         def features_at(x: Row) -> Row:
             return [max(e, fmpq(0)) for e in linear.bias_at(x)]
 
-        found = self._search_cells(linear, features_at)
+        found = self._search(linear, list, features_at, relu=True)
         if found is not None:
             return found
         if len(pivot_columns(V)) == self.m <= _LARGEST_WIDTH_BY_RANGE.get(self.m, 0):
@@ -156,20 +171,6 @@ class _Decision:
     def _problem(self, U: Any, bias: Row) -> Problem:
         return Problem(self.W, self.alpha, U, bias, deadline=self.deadline)
 
-    def _search_cells(self, linear: Problem, features_at: Callable[[Row], Row]) -> Evidence | None:
-        """Search in the cells of a few random inputs; the exact check sees the true features."""
-        random = np.random.default_rng(7)
-        for _ in range(4):
-            x0 = [_fmpq(float(e)) for e in random.standard_normal(linear.d)]
-            active = [e > 0 for e in linear.bias_at(x0)]
-            V, d = linear.U, linear.d
-            kept = [V[i, j] if active[i] else fmpq(0) for i in range(self.m) for j in range(d)]
-            cell = self._problem(fmpq_mat(self.m, d, kept), linear.bias)
-            found = self._search(cell, list, features_at)
-            if found is not None:
-                return found
-        return None
-
     def _decide_orthant(self, V: Any, features_at: Callable[[Row], Row]) -> Evidence:
         """V has full row rank: b ranges over all of the nonnegative orthant."""
         m = self.m
@@ -189,8 +190,9 @@ class _Decision:
         problem: Problem,
         complete: Callable[[Row], Row],
         bias_at: Callable[[Row], Row],
+        patterns: tuple[Signs, Signs] | None = None,
     ) -> Evidence:
-        found = self._search(problem, complete, bias_at)
+        found = self._search(problem, complete, bias_at, patterns)
         if found is not None:
             return found
         if problem.d == self.m and self.m <= _LARGEST_WIDTH and self._one_sign(problem):
@@ -223,6 +225,7 @@ class _Decision:
             if hits is not None:
                 return self._two(hits, (piece, piece), complete, bias_at)
             pieces.append(piece)
+        pieces = without_contained(problem, pieces)
         for first, second in _nearest_pairs(pieces):
             problem.check_time()
             hits = two_in_pair(first, second)
@@ -283,12 +286,15 @@ class _Decision:
             found = self._checked(x, b, [[_fmpq(e) for e in data[k]] for k in ("z1", "z2")])
             return found if found.value is Truth.REFUTED else None
         if "y" in data and self._excludes(y := [_fmpq(e) for e in data["y"]], b):
-            how = "y is nonnegative on b and nonpositive on every v - W s(v)"
+            how = "a vector y excludes every equilibrium: y (v - W s(v)) <= 0 < y b"
             return _refuted("input-without-equilibrium", x, b, [], how, y=y)
         return None
 
     def _excludes(self, y: Row, b: Row) -> bool:
-        """Whether y (v - W s(v)) <= 0 for every v, by (I-W)^T y <= 0 <= (I-alpha W)^T y; y b > 0."""
+        """Whether (I - W)^T y <= 0 <= (I - alpha W)^T y and y b > 0.
+
+        Then y (v - W s(v)) <= 0 < y b for every v, so b has no equilibrium.
+        """
         weighted = self.W.transpose() * fmpq_mat(self.m, 1, y)
         for i in range(self.m):
             if y[i] - weighted[i, 0] > 0 or y[i] - self.alpha * weighted[i, 0] < 0:
@@ -296,20 +302,67 @@ class _Decision:
         return bool(sum((a * c for a, c in zip(y, b, strict=True)), fmpq(0)) > 0)
 
     def _search(
+        self,
+        problem: Problem,
+        complete: Callable[[Row], Row],
+        bias_at: Callable[[Row], Row],
+        patterns: tuple[Signs, Signs] | None = None,
+        *,
+        relu: bool = False,
+    ) -> Evidence | None:
+        if patterns is not None:
+            overlap = propose_overlap(problem, *patterns)
+            if overlap is not None:
+                found = self._try_patterns(overlap, *patterns, complete, bias_at)
+                if found is not None:
+                    return found
+        for proposed, first, second in propose_folds(problem, relu=relu):
+            problem.check_time()
+            found = self._try_patterns(proposed, first, second, complete, bias_at)
+            if found is not None:
+                return found
+        return self._try_exclusion(problem, complete, bias_at)
+
+    def _try_patterns(
+        self,
+        proposed: Array,
+        first: Signs,
+        second: Signs,
+        complete: Callable[[Row], Row],
+        bias_at: Callable[[Row], Row],
+    ) -> Evidence | None:
+        """Solve both patterns at the proposed input, exactly, and check them."""
+        if not np.isfinite(proposed).all():
+            return None
+        x = [_fmpq(float(e)) for e in proposed]
+        pinned = self._problem(fmpq_mat(self.m, 0), bias_at(complete(x)))
+        one, two = piece_of(pinned, first), piece_of(pinned, second)
+        if one is None or two is None or not (one.regular and two.regular):
+            return None
+        if not (one.contains([]) and two.contains([])):
+            return None
+        found = self._two((x, one.p, two.p), (one, two), complete, bias_at)
+        return found if found.value is Truth.REFUTED else None
+
+    def _try_exclusion(
         self, problem: Problem, complete: Callable[[Row], Row], bias_at: Callable[[Row], Row]
     ) -> Evidence | None:
-        for proposed, first, second in propose_folds(problem):
-            problem.check_time()
-            x = [_fmpq(Fraction(float(e))) for e in proposed]
-            pinned = self._problem(fmpq_mat(self.m, 0), bias_at(complete(x)))
-            pair = [piece_of(pinned, signs) for signs in (first, second)]
-            if any(piece is None or not piece.contains([]) for piece in pair):
-                continue
-            hits = (x, *(piece.p for piece in pair if piece is not None))
-            found = self._two(hits, (pair[0], pair[1]), complete, bias_at)  # type: ignore[arg-type]
-            if found.value is Truth.REFUTED:
-                return found
-        return None
+        """Look for y that excludes every equilibrium, and for an input x with y b(x) > 0."""
+        proposed = propose_exclusion(problem)
+        if proposed is None:
+            return None
+        y = [_fmpq(float(e)) for e in proposed]
+        ascent = problem.U.transpose() * fmpq_mat(self.m, 1, y)
+        direction = [ascent[j, 0] for j in range(problem.d)]
+        rise = sum((e * e for e in direction), fmpq(0))
+        level = sum((a * c for a, c in zip(y, problem.bias, strict=True)), fmpq(0))
+        factor = fmpq(0) if level > 0 or rise == 0 else (1 - level) / rise
+        x = complete([factor * e for e in direction])
+        b = bias_at(x)
+        if not self._excludes(y, b):
+            return None
+        how = "a vector y excludes every equilibrium: y (v - W s(v)) <= 0 < y b"
+        return _refuted("input-without-equilibrium", x, b, [], how, y=y)
 
 
 def _fmpq(value: Any) -> Any:
@@ -376,43 +429,3 @@ def _feature_cells(linear: Problem) -> Iterator[Problem]:
         yield from extend([*kept, 0], [*rows, normal])
 
     yield from extend([], [])
-
-
-def _columns(matrix: Any, columns: list[int]) -> Any:
-    entries = [matrix[i, j] for i in range(matrix.nrows()) for j in columns]
-    return fmpq_mat(matrix.nrows(), len(columns), entries)
-
-
-_PRIME = 2**61 - 1
-
-
-def pivot_columns(matrix: Any) -> list[int]:
-    """Return the indices of a maximal set of linearly independent columns, exactly.
-
-    Independence modulo a prime implies independence over the rationals; only if the rank modulo
-    the prime is not the largest possible, elimination in rationals decides.
-    """
-    rows, columns = int(matrix.nrows()), int(matrix.ncols())
-    if rows == 0 or columns == 0:
-        return []
-    numerators, _ = matrix.numer_denom()
-    residues = [int(e) % _PRIME for row in numerators.tolist() for e in row]
-    echelon, rank = nmod_mat(rows, columns, residues, _PRIME).rref()
-    if rank < min(rows, columns):
-        echelon, rank = matrix.rref()
-    return [next(j for j in range(columns) if echelon[i, j] != 0) for i in range(rank)]
-
-
-def solve_exactly(matrix: Any, right: Row) -> Row | None:
-    """Return a rational x with matrix x = right, or None if there is none."""
-    rows, columns = int(matrix.nrows()), int(matrix.ncols())
-    chosen = pivot_columns(matrix)
-    x = [fmpq(0)] * columns
-    if chosen:
-        kept = pivot_columns(_columns(matrix, chosen).transpose())
-        square = fmpq_mat(len(kept), len(chosen), [matrix[i, j] for i in kept for j in chosen])
-        solved = square.solve(fmpq_mat(len(kept), 1, [right[i] for i in kept]))
-        for k, j in enumerate(chosen):
-            x[j] = solved[k, 0]
-    reached = matrix * fmpq_mat(columns, 1, x) if columns else fmpq_mat(rows, 1)
-    return x if all(reached[i, 0] == right[i] for i in range(rows)) else None

@@ -204,6 +204,34 @@ def _irredundant(piece: Piece) -> Piece:
     return Piece(piece.signs, piece.regular, piece.p, piece.P, piece.g, piece.G, rows, bounds)
 
 
+def without_contained(problem: Problem, pieces: Sequence[Piece]) -> list[Piece]:
+    """Return the pieces without those whose solutions all lie in another one.
+
+    If v_i = 0 on a whole piece for every i in Z, its solutions also belong to every pattern that
+    agrees with it off Z. At x = 0 without bias all 2^m pieces share v = 0: one of them is enough.
+
+    Raises:
+        OutOfTimeError: the deadline passed.
+    """
+    kept: list[Piece] = []
+    thin: list[Piece] = []
+    for piece in pieces:
+        fat = interior_point(piece.size, piece.rows, piece.bounds) is not None
+        (kept if fat and piece.regular else thin).append(piece)
+    for piece in sorted(thin, key=lambda piece: not piece.regular):
+        problem.check_time()
+        zero = {i for i, s in enumerate(piece.signs) if _vanishes(piece, s, i)}
+        off = [i for i in range(problem.m) if i not in zero]
+        if not any(all(other.signs[i] == piece.signs[i] for i in off) for other in kept):
+            kept.append(piece)
+    return kept
+
+
+def _vanishes(piece: Piece, sign: int, i: int) -> bool:
+    best = _optimum(piece, [sign * e for e in piece.P[i]])
+    return best.status == "optimal" and bool(best.value + sign * piece.p[i] <= 0)
+
+
 def two_in_one(piece: Piece) -> tuple[Row, Row, Row] | None:
     """Return (x, v, v') with v != v' in one piece over one input, or None if there are none.
 
