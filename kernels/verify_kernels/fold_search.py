@@ -23,7 +23,7 @@ Proposal = tuple[Array, Signs, Signs]
 
 
 def propose_folds(
-    problem: Problem, *, relu: bool = False, lines: int = 12, seed: int = 20
+    problem: Problem, *, relu: bool = False, lines: int = 40, seed: int = 20
 ) -> Iterator[Proposal]:
     """Yield (x, signs, signs'): inputs at which two patterns seem to hold an equilibrium.
 
@@ -40,7 +40,7 @@ def propose_folds(
         return
     random = np.random.default_rng(seed)
     left = problem.deadline - time.monotonic()
-    search.until = time.monotonic() + min(0.4 * max(0.0, left), 0.25 * lines)
+    search.until = time.monotonic() + min(0.4 * max(0.0, left), 3.0)
     for k in range(lines):
         if time.monotonic() > search.until:
             return
@@ -66,8 +66,8 @@ class _Search:
 
     def inputs(self, x: Array) -> Array:
         """Return b(x)."""
-        b = self.U @ x + self.bias
-        return np.maximum(b, 0.0) if self.relu else b
+        b: Array = self.U @ x + self.bias
+        return np.asarray(np.maximum(b, 0.0) if self.relu else b)
 
     def matrix(self, up: Any) -> Array:
         """Return I - W D."""
