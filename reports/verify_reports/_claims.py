@@ -162,18 +162,23 @@ def commands(certificate: Certificate) -> str:
     return shlex.join(words)
 
 
-def threshold(statement: Record) -> tuple[str, Fraction, str] | None:
-    """Return (symbol, bound, relation) if the statement compares one quantity with a number."""
+def threshold(statement: Record) -> tuple[Fraction, str] | None:
+    """Return (bound, relation) if the statement compares one expression with a number.
+
+    The relation is turned so that the number is on its right.
+    """
     tree = statement["tree"]
-    if not isinstance(tree, Sequence) or len(tree) != 3 or tree[0] not in ("<", "<=", ">", ">="):
+    if not isinstance(tree, Sequence) or len(tree) != 3:
         return None
-    relation, left, right = tree
     flipped = {"<": ">", "<=": ">=", ">": "<", ">=": "<="}
-    for one, other, word in ((left, right, relation), (right, left, flipped[relation])):
-        bound = _constant(other)
-        if one[0] == "quantity" and bound is not None:
-            return str(one[1]), bound, word
-    return None
+    relation, left, right = tree
+    if relation not in flipped or len(statement["margins"]) != 1:
+        return None
+    bound = _constant(right)
+    if bound is not None:
+        return bound, relation
+    bound = _constant(left)
+    return None if bound is None else (bound, flipped[relation])
 
 
 def _constant(tree: Any) -> Fraction | None:
@@ -185,5 +190,3 @@ def _constant(tree: Any) -> Fraction | None:
     except (IndexError, ValueError, TypeError, ZeroDivisionError):
         pass
     return None
-
-

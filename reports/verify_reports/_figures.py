@@ -44,34 +44,30 @@ class Bar:
 def bars(route: Record) -> Iterator[Bar]:
     """Yield a bar for each margin of a route that has a finite end."""
     for statement in route["statements"]:
-        simple = claims.threshold(statement)
-        if simple is not None and len(statement["margins"]) == 1:
-            bar = _against_number(route, statement, *simple)
-            if bar is not None:
-                yield bar
-                continue
+        against = claims.threshold(statement)
         for margin in statement["margins"]:
-            bar = _against_zero(margin)
+            bar = (
+                _against_zero(margin)
+                if against is None or against[0] == 0
+                else _against_number(statement["latex"], margin, *against)
+            )
             if bar is not None:
                 yield bar
 
 
-def _against_number(
-    route: Record, statement: Record, symbol: str, bound: Fraction, relation: str
-) -> Bar | None:
-    found = route["quantities"].get(symbol)
-    if found is None or bound == 0:
-        return None
-    lo, hi = _numbers.ends(found)
+def _against_number(latex: str, margin: Record, bound: Fraction, relation: str) -> Bar | None:
+    """Draw the compared expression itself: the bound minus (or plus) its margin."""
+    low_side = relation in ("<", "<=")
+    lo, hi = _numbers.ends(margin)
+    lo, hi = (bound - hi, bound - lo) if low_side else (bound + lo, bound + hi)
     left, right = sorted((Fraction(0), 2 * bound))
-    margin = statement["margins"][0]
     return _bar(
-        latex=statement["latex"],
-        words=f"enclosure {_numbers.interval(found)}, needed {relation} {bound}",
+        latex=latex,
+        words=f"compared side in {_numbers.between(lo, hi)}, needed {relation} {bound}",
         room=claims.margin_words(margin),
         ends=(lo, hi),
         axis=(left, right),
-        low_side=relation in ("<", "<="),
+        low_side=low_side,
     )
 
 

@@ -43,5 +43,7 @@ def _written(element: Any) -> str:
         for name, value in element.attrib.items()
         if name in _ATTRIBUTES
     )
+    if element.tag == "mo" and unescape(element.text or "") in ("|", "‖") and "fence" not in element.attrib:
+        attributes += ' lspace="0" rspace="0"'  # a bar around a letter, not a relation
     inside = escape(unescape(element.text or "")) + "".join(_written(child) for child in element)
     return f"<{element.tag}{space}{attributes}>{inside}</{element.tag}>"

@@ -75,19 +75,30 @@ def exact_decimal(value: Fraction, longest: int = 12) -> str | None:
     return _plain(low) if low == high else None
 
 
+def cut(value: Fraction, digits: int = 8) -> str:
+    """Return a decimal cut towards zero, with an ellipsis that says so."""
+    number = _plain(_rounded(abs(value), digits, ROUND_FLOOR))
+    mantissa, mark, exponent = number.partition("e")
+    return f"{'-' * (value < 0)}{mantissa}…{mark}{exponent}"
+
+
 def ends(record: Mapping[str, Any]) -> tuple[Endpoint, Endpoint]:
     """Return the exact ends of a record with the keys ``lo`` and ``hi``."""
     return endpoint_from_hex(str(record["lo"])), endpoint_from_hex(str(record["hi"]))
 
 
-def interval(record: Mapping[str, Any]) -> str:
-    """Return an enclosure as text: the number if it is short, else outward rounded ends."""
-    lo, hi = ends(record)
+def between(lo: Endpoint, hi: Endpoint) -> str:
+    """Return an interval as text: the number if it is short, else outward rounded ends."""
     if lo == hi and isinstance(lo, Fraction) and (short := exact_decimal(lo)):
         return short
     left = "(" if isinstance(lo, float) else "["
     right = ")" if isinstance(hi, float) else "]"
     return f"{left}{down(lo)}, {up(hi)}{right}"
+
+
+def interval(record: Mapping[str, Any]) -> str:
+    """Return the enclosure of a record as text."""
+    return between(*ends(record))
 
 
 def approximate(value: float) -> str:

@@ -26,6 +26,12 @@ def shorten(value: Any, longest: int) -> str:
     return f"{text[:head]}…{text[len(text) - (longest - 1 - head) :]}"
 
 
+def capitalised(value: Any) -> str:
+    """Return the text with its first letter in upper case and nothing else changed."""
+    text = clean(value)
+    return text[:1].upper() + text[1:]
+
+
 def counted(count: int, noun: str) -> str:
     """Return ``1 sample``, ``2 samples``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

@@ -13,9 +13,9 @@ from verify_reports._text import clean, counted, shorten
 Record = Mapping[str, Any]
 
 MOST_ROWS = 12
-_LONGEST = 22
+_LONGEST = 11
 
-# kind -> (title, how to check it, whether a person can do that with pencil and paper). "b" and "z" are the letters of z = sigma(W z + b).
+# kind -> (title, how to check it, whether a person can do that by hand)
 _KINDS = {
     "two-equilibria": (
         "two different equilibria for one b",
@@ -23,33 +23,58 @@ _KINDS = {
         "All numbers are exact rationals.",
         True,
     ),
+    "input-with-two-equilibria": (
+        "an input x with two different equilibria",
+        "Compute b from x, then put z and z′ into z = σ(W z + b): both return themselves, and "
+        "they differ. All numbers are exact rationals.",
+        True,
+    ),
+    "input-without-equilibrium": (
+        "an input x without any equilibrium",
+        "Compute b from x; the vector y excludes every z with z = σ(W z + b). "
+        "All numbers are exact rationals.",
+        True,
+    ),
+    "two-enclosures": (
+        "two disjoint boxes that hold an equilibrium each, for one b",
+        "The boxes have no point in common, so there are two different equilibria.",
+        True,
+    ),
     "no-equilibrium": (
         "a b without any equilibrium",
-        "y ≥ 0, y ≠ 0 and (I - W)ᵀ y ≤ 0; for b = y no z ≥ 0 can satisfy (I - W) z ≥ b.",
+        "The vector y excludes every z with z = σ(W z + b). All numbers are exact rationals.",
+        True,
+    ),
+    "bad-minor": (
+        "a principal minor that has the wrong sign",
+        "The determinant of the rows and columns of the index set, computed exactly.",
         True,
     ),
     "positive-vector": (
-        "a positive integer vector v",
-        "|W| v < c v in every coordinate proves that the Perron root of |W| is below c "
-        "(Collatz-Wielandt); integers, so the check is exact.",
+        "a positive integer vector",
+        "Each ratio of the matrix times the vector to the vector is at most the bound, which is "
+        "checked in integers (Collatz-Wielandt).",
         False,
     ),
-    "bad-minor": (
-        "a principal minor of I - W that is not positive",
-        "The determinant of the rows and columns named is the number given, computed exactly.",
-        True,
-    ),
     "p-tree": (
-        "a case tree that proves every principal minor of I - W positive",
-        "Each leaf holds by a test that is checked in exact arithmetic.",
+        "a case tree for the signs of all principal minors",
+        "Each leaf holds by a test that can be repeated in exact arithmetic.",
         False,
     ),
     "integer-cholesky": (
-        "an integer lower-triangular factor L",
-        "c² I - AᵀA - L Lᵀ is diagonally dominant in exact integer arithmetic, so ‖A‖₂ ≤ c.",
+        "an integer lower-triangular factor",
+        "What the factor leaves over is diagonally dominant with a diagonal ≥ 0, checked in "
+        "integers, hence positive semidefinite.",
+        False,
+    ),
+    "substitution-order": (
+        "an order in which the equations are solved one after the other",
+        "In this order each coordinate depends on earlier ones only.",
         False,
     ),
 }
+_PARTS = {"equilibria": ("z1", "z2")}
+_HEADINGS = {"z1": "z", "z2": "z′"}
 
 
 @dataclass(frozen=True)
@@ -86,27 +111,54 @@ def of_route(route: Record) -> list[Shown]:
 
 
 def shown(witness: Record) -> Shown:
-    """Return a witness for display; vectors of one length become the columns of a table."""
+    """Return a witness for display; vectors as long as the longest become columns of a table."""
     kind = clean(witness["kind"])
     title, check, by_hand = _KINDS.get(kind, (kind.replace("-", " "), "", False))
-    vectors, facts = {}, []
-    for name, value in witness["data"].items():
+    vectors: dict[str, list[str]] = {}
+    facts: list[tuple[str, str]] = []
+    for name, value in _parts(witness["data"]):
         vector = _vector(value)
-        if vector is not None and len(vector) > 1:
-            vectors[clean(name)] = vector
+        if vector is None:
+            facts.append((name, _summary(value)))
+        elif not _is_list(value):
+            facts.append((name, vector[0]))
         else:
-            facts.append((clean(name), _summary(value) if vector is None else _scalar_row(vector)))
+            vectors[name] = vector
     size = max(map(len, vectors.values()), default=0)
-    columns = {name: vector for name, vector in vectors.items() if len(vector) == size}
-    facts += [
-        (name, ", ".join(vector[:MOST_ROWS]) + (", …" if len(vector) > MOST_ROWS else ""))
-        for name, vector in vectors.items()
-        if name not in columns
-    ]
-    picked = _picked(columns, size)
-    rows = tuple((str(k + 1), *(vector[k] for vector in columns.values())) for k in picked)
-    heads = tuple({"z1": "z", "z2": "z′"}.get(name, name) for name in columns)
-    return Shown(title, check, ("i", *heads) if rows else (), rows, tuple(facts), size - len(rows), by_hand)
+    columns = {k: v for k, v in vectors.items() if by_hand and len(v) == size and not _counts(k)}
+    facts += [(name, _in_line(vector)) for name, vector in vectors.items() if name not in columns]
+    picked = _picked(columns, size) if columns else []
+    rows = tuple((str(k), *(vector[k] for vector in columns.values())) for k in picked)
+    return Shown(
+        title=title,
+        check=check,
+        columns=("i", *(_HEADINGS.get(name, name) for name in columns)) if rows else (),
+        rows=rows,
+        facts=tuple(facts),
+        hidden=size - len(rows) if rows else 0,
+        by_hand=by_hand,
+    )
+
+
+def _parts(data: Record) -> Iterator[tuple[str, Any]]:
+    """Yield names and values; a list of equilibria becomes z1, z2, and absent values are left out."""
+    for name, value in data.items():
+        names = _PARTS.get(name)
+        if names and isinstance(value, list) and len(value) <= len(names):
+            yield from zip(names, value, strict=False)
+        elif value is not None:
+            yield clean(name), value
+
+
+def _counts(name: str) -> bool:
+    """Whether a vector holds positions, not coordinates."""
+    return name.endswith(("index_set", "order", "singletons"))
+
+
+def _in_line(vector: Sequence[str]) -> str:
+    if len(vector) > MOST_ROWS:
+        return f"{len(vector)} numbers, stored with the certificate"
+    return f"[{', '.join(vector)}]"
 
 
 def _picked(columns: Mapping[str, Sequence[str]], size: int) -> list[int]:
@@ -117,44 +169,65 @@ def _picked(columns: Mapping[str, Sequence[str]], size: int) -> list[int]:
     return sorted(order[:MOST_ROWS])
 
 
-def _scalar_row(vector: Sequence[str]) -> str:
-    return vector[0] if vector else "empty"
-
-
 def _vector(value: Any) -> list[str] | None:
-    """Return the numbers of a flat list (or of a single number) as short text, else None."""
-    if isinstance(value, list):
-        numbers = [_number(item) for item in value]
-        return [n for n in numbers if n is not None] if None not in numbers else None
-    number = _number(value)
-    return None if number is None else [number]
+    """Return the numbers of an encoded number or list of numbers as short text, else None."""
+    single = _number(value)
+    if single is not None:
+        return [single]
+    if isinstance(value, dict):
+        inside = value.get("integers", value.get("rationals"))
+        if len(value) != 1 or not isinstance(inside, list):
+            return None
+        kind = "integer" if "integers" in value else "rational"
+        value = [{kind: item} for item in inside]
+    if not isinstance(value, list):
+        return None
+    numbers = [_number(item) for item in value]
+    return [n for n in numbers if n is not None] if None not in numbers else None
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, list) or (
+        isinstance(value, dict) and ("integers" in value or "rationals" in value)
+    )
 
 
 def _number(value: Any) -> str | None:
+    """Return an encoded number as short text; an ellipsis marks one that was cut."""
+    if isinstance(value, dict) and len(value) == 1 and "enclosure" in value:
+        return _numbers.interval(value["enclosure"])
     exact = _exact(value)
     if exact is None:
         return None
-    if exact.denominator.bit_length() < 60 and exact.numerator.bit_length() < 60:
+    if exact.denominator.bit_length() < 30 and exact.numerator.bit_length() < 60:
         text = str(exact)
-        if len(text) <= _LONGEST // 2:
+        if len(text) <= _LONGEST:
             return text
-    return _numbers.exact_decimal(exact) or f"{_numbers.down(exact, 8)}…"
+    return _numbers.exact_decimal(exact) or _numbers.cut(exact)
 
 
 def _exact(value: Any) -> Fraction | None:
     """Read an encoded integer or rational number."""
-    if isinstance(value, bool) or not isinstance(value, int | str):
+    if type(value) is int:
+        return Fraction(value)
+    if not isinstance(value, dict) or len(value) != 1:
         return None
     try:
-        return Fraction(value)
-    except (ValueError, ZeroDivisionError):
-        return None
+        if "integer" in value:
+            return Fraction(int(str(value["integer"]), 0))
+        if "rational" in value:
+            above, below = (int(str(part), 0) for part in value["rational"])
+            return Fraction(above, below)
+    except (ValueError, TypeError, ZeroDivisionError):
+        pass
+    return None
 
 
 def _summary(value: Any) -> str:
+    if isinstance(value, dict) and "tensor" in value:
+        return "an array stored with the certificate"
     if isinstance(value, dict):
-        parts = [f"{clean(key)} {shorten(_summary(item), 40)}" for key, item in value.items()]
-        return ", ".join(parts)
+        return ", ".join(f"{clean(k)} {shorten(_summary(v), 40)}" for k, v in value.items())
     if isinstance(value, list):
-        return f"{counted(len(value), 'entry').replace('entrys', 'entries')}"
+        return counted(len(value), "part")
     return shorten(value, 200)

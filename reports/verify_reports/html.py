@@ -13,7 +13,7 @@ from verify_reports import _figures, _numbers
 from verify_reports import _witness as witnesses
 from verify_reports._claims import Certificate
 from verify_reports._mathml import mathml
-from verify_reports._text import clean, counted, shorten
+from verify_reports._text import capitalised, clean, counted, shorten
 
 _MOST_SAMPLES = 200
 
@@ -70,6 +70,7 @@ def _environment() -> Any:
         "math": lambda latex: Markup(mathml(str(latex))),
         "interval": _numbers.interval,
         "shorten": shorten,
+        "capitalised": capitalised,
         "counted": counted,
         "position": lambda value: f"{value:.2f}",
     }

@@ -12,7 +12,7 @@ from typing import Any
 from verify_reports import _claims as claims
 from verify_reports import _witness as witnesses
 from verify_reports._claims import Certificate, Record
-from verify_reports._text import clean, counted, shorten
+from verify_reports._text import capitalised, clean, counted, shorten
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 _SHOWN_SAMPLES = 5
@@ -99,9 +99,7 @@ def _sentences(console: Any, certificate: Certificate, *, several: bool) -> None
     if several:
         head = f"{shorten(claims.file_of(certificate), 76)} · {clean(claim['condition']['name'])}"
         _print(console, head, style="bold")
-    sentence = clean(claim["sentence"])
-    sentence = sentence[:1].upper() + sentence[1:]
-    _print(console, sentence, style=_STYLES.get(claim["verdict"], ""))
+    _print(console, capitalised(claim["sentence"]), style=_STYLES.get(claim["verdict"], ""))
     for step in certificate.guidance:
         _print(console, f"→ {claims.guidance_label(claim)}: {clean(step)}")
 
