@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from verify.errors import InputError
-from verify_kernels._rounding import OMEGA, U, Array, norm_up, up_array
+from verify_kernels._rounding import MAX, OMEGA, Array, U, norm_up, up_array
 
 
 def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
@@ -97,7 +97,13 @@ def rational_matrix(matrix: Array) -> Any:
 
 
 def enclose_rational(exact: Any) -> MatrixEnclosure:
-    """Return the float enclosure of an ``fmpq_mat``, tight to one unit in the last place."""
+    """Return the float enclosure of an ``fmpq_mat``, tight to one unit in the last place.
+
+    An entry between the largest float and 2^1024 gets the largest float as its middle.
+
+    Raises:
+        InputError: an entry beyond 2^1024.
+    """
     from verify_kernels._rounding import float_down, float_up
 
     rows, columns = exact.nrows(), exact.ncols()
@@ -105,13 +111,17 @@ def enclose_rational(exact: Any) -> MatrixEnclosure:
     for i in range(rows):
         for j in range(columns):
             value = Fraction(int(exact[i, j].p), int(exact[i, j].q))
+            if abs(value) > 2**1024:
+                raise InputError(
+                    f"enclose_rational: expected entries in the range of binary64, "
+                    f"but got one beyond 2^1024 at [{i}, {j}]"
+                )
             lo[i, j], hi[i, j] = float_down(value), float_up(value)
-    if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
-        raise InputError(
-            "enclose_rational: expected entries in the range of binary64, but got larger"
-        )
-    rad = hi - lo  # exact: equal or neighbouring floats
-    return MatrixEnclosure(lo, rad if rad.any() else None, exact)
+    beyond = np.isinf(lo) | np.isinf(hi)
+    mid = np.where(np.isinf(lo), -MAX, lo)
+    hi = np.where(beyond, mid, hi)
+    rad = np.where(beyond, 2.0**971, hi - mid)  # exact: equal or neighbouring floats
+    return MatrixEnclosure(mid, rad if rad.any() else None, exact)
 
 
 def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure:

@@ -15,6 +15,8 @@ from typing import Any
 
 import numpy as np
 
+from verify_kernels._rounding import Array
+
 IndexSet = tuple[int, ...]
 Rows = list[list[Any]]
 
@@ -179,16 +181,16 @@ def shrink_bad_set(exact: Any, bad: Sequence[int], *, strict: bool = True) -> In
     Returns:
         A subset whose minor was checked exactly, or ``bad`` itself.
     """
-    for proposal in _proposals(exact, list(bad)):
+    block = float_matrix(submatrix(exact, bad, bad))
+    for proposal in smaller_sets(block, list(bad)):
         value = principal_minor(exact, proposal)
         if value < 0 or (strict and value == 0):
             return _sorted(proposal)
     return _sorted(bad)
 
 
-def _proposals(exact: Any, bad: list[int]) -> Iterator[list[int]]:
-    """Index sets of increasing size that plain floats believe to be bad."""
-    block = float_matrix(submatrix(exact, bad, bad))
+def smaller_sets(block: Array, bad: list[int]) -> Iterator[list[int]]:
+    """Index sets of increasing size that plain floats believe to be bad; ``block`` is M_SS."""
     chain, local = [], list(range(len(bad)))
     while len(local) > 1 and np.isfinite(block).all():
         try:
@@ -203,7 +205,7 @@ def _proposals(exact: Any, bad: list[int]) -> Iterator[list[int]]:
     yield from reversed(chain)
 
 
-def float_matrix(exact: Any) -> Any:
+def float_matrix(exact: Any) -> Array:
     """Return a plain float copy of an ``fmpq_mat``, each row and column scaled to order one.
 
     A guide for floats only: scaling is by positive powers of two, signs of principal minors and

@@ -42,7 +42,7 @@ def decide_p_matrix(
         deadline: ``time.monotonic`` at which to give up; exact blocks of order <= 14 are decided
             whatever it says.
         nodes: budget of tree nodes over all blocks.
-        backend: the arithmetic is the same for every backend.
+        backend: whose factorisations prove the leaves; every one is rigorous.
 
     Returns:
         PROVED with witness ``"p-tree"``: ``singletons`` (components of one index) and ``blocks``,
@@ -53,7 +53,8 @@ def decide_p_matrix(
         every matrix in it). UNDECIDED with ``why_open``.
 
     Raises:
-        InputError: M is not square or not finite.
+        InputError: M is not square or not finite. BackendError: the machine does not compute as
+            assumed.
     """
     given = square_enclosure(matrix, where="decide_p_matrix")
     blocks = sorted(strong_components(zero_pattern(given)), key=len)
@@ -67,8 +68,8 @@ def decide_p_matrix(
     for block in blocks:
         if len(block) == 1:
             continue
-        truth, found, used = _decide_block(
-            Block(given, block), deadline=deadline, nodes=max(1, nodes - spent)
+        truth, found, used = decide_block(
+            Block(given, block), deadline=deadline, nodes=max(1, nodes - spent), backend=backend
         )
         spent += used
         if truth is Truth.REFUTED:
@@ -115,6 +116,7 @@ class Block:
         self.mid = matrix.mid[grid]
         self.rad = np.zeros_like(self.mid) if matrix.rad is None else matrix.rad[grid]
         self.is_exact = matrix.is_exact
+        self.has_minors = matrix.is_exact
         self._source = matrix.exact
         self._exact: Any = None
         self._scaled: Any = None
@@ -188,16 +190,22 @@ def _balance(mid: Array, sweeps: int = 6) -> tuple[Any, Any]:
     return rows.astype(np.int64), columns.astype(np.int64)
 
 
-def _decide_block(block: Block, *, deadline: float, nodes: int) -> tuple[Truth, Any, int]:
-    """Return the truth, its proof or bad set or reason, and the nodes used."""
+def decide_block(
+    block: Block, *, deadline: float, nodes: int, backend: str
+) -> tuple[Truth, Any, int]:
+    """Return the truth, then its proof, its bad index set or its reason, and the nodes used."""
     n = len(block.indices)
     if block.is_exact and n <= SMALL_SWEEP:
         return *_sweep(block, math.inf), 0
     small = block.is_exact and n <= SWEEP
-    family = block if block.is_exact and not small else None
     tilt = block.column_exponents - block.row_exponents
     tree = run_tree(
-        block.ball(), family, tilt=tilt, deadline=deadline, nodes=1 if small else nodes
+        block.ball(),
+        block if block.has_minors and not small else None,
+        tilt=tilt,
+        deadline=deadline,
+        nodes=1 if small else nodes,
+        backend=backend,
     )
     if tree.truth is not Truth.UNDECIDED:
         return *_translate(block, tree), tree.nodes

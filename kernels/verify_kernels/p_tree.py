@@ -15,15 +15,19 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from types import ModuleType
 from typing import Any, Protocol
 
 import numpy as np
 
+from verify.errors import InputError
 from verify.verdict import Truth
 from verify_kernels import minors
-from verify_kernels._rounding import ETA, U, Array, gamma, norm_up
+from verify_kernels._rounding import ETA, Array, U, add_up, down_array, gamma, norm_up, sum_up
+from verify_kernels.backend import get_backend
 from verify_kernels.components import strong_components
 from verify_kernels.matrix import enclose_rational
+from verify_kernels.self_test import check_arithmetic
 
 # Relative share that pays for the roundings of the radius itself: fewer than 32 operations on
 # numbers >= 0 lose at most a factor (1 - u)^32 > 1 - 64 u.
@@ -40,7 +44,7 @@ class ExactFamily(Protocol):
         """Return the exact principal minor as ``fmpq``."""
 
     def schur(self, chosen: Sequence[int], rest: Sequence[int]) -> Any:
-        """Return the exact Schur complement on ``rest`` as ``fmpq_mat``."""
+        """Return the exact Schur complement on ``rest`` as ``fmpq_mat``, None if too costly."""
 
 
 @dataclass(frozen=True)
@@ -63,13 +67,15 @@ class Tree:
     A step is ``["split", i]`` (the Schur complement comes first, then the deletion),
     ``["blocks", [...]]`` (strongly connected components, in order), or a leaf: ``["empty"]``,
     ``["vector", v]`` (comparison matrix times v is positive), ``["definite", e]`` (with weights
-    2^e the symmetric part is positive definite), ``["minors"]`` (all minors, exactly).
+    2^e the symmetric part is positive definite), ``["minors"]`` (all minors, exactly). A ``bad``
+    index set has a minor <= 0 for every matrix of the ball, < 0 if ``negative``.
     """
 
     truth: Truth
     nodes: int = 0
     steps: list[Any] = field(default_factory=list)
     bad: minors.IndexSet | None = None
+    negative: bool = False
     why: str = ""
 
 
@@ -135,7 +141,7 @@ def vector_leaf(node: Ball) -> list[int] | None:
     return None
 
 
-def definite_leaf(node: Ball, weights: Array) -> list[int] | None:
+def definite_leaf(node: Ball, weights: Array, module: ModuleType) -> list[int] | None:
     """Prove that diag(w) A + A^T diag(w) is positive definite for every A of the node.
 
     The weights are powers of two, so only the addition rounds: an error of u |S| entrywise plus
@@ -155,23 +161,20 @@ def definite_leaf(node: Ball, weights: Array) -> list[int] | None:
         return None
     error = (rad + rad.T + rounding_share(np.abs(symmetric))) * _SLACK + _TINY
     norm = norm_up(error)
-    if math.isfinite(norm) and proves_definite(symmetric, error=norm):
-        return [int(e) for e in exponents]
-    return None
+    return [int(e) for e in exponents] if _is_definite(symmetric, norm, module) else None
 
 
-def proves_definite(matrix: Array, *, error: float) -> bool:
-    n = len(matrix)
-    diagonal = np.diag(matrix)
-    if not (diagonal > 0).all(): return False
-    k = gamma(n + 4); k = k / (1 - k) * 1.01
-    c = k * diagonal.sum() * (1 + 1e-10) + error * (1 + 1e-10) + 1e-280
-    low = matrix.copy()
-    low[np.arange(n), np.arange(n)] = np.nextafter(np.nextafter(diagonal - c, -np.inf), -np.inf)
-    try:
-        return bool(np.isfinite(np.linalg.cholesky(low)).all())
-    except np.linalg.LinAlgError:
+def _is_definite(symmetric: Array, error: float, module: ModuleType) -> bool:
+    """Whether every symmetric S with ||S - given||_2 <= error is proved positive definite."""
+    diagonal = np.diag(symmetric)
+    ahead = module.defect_ahead(len(diagonal), sum_up(diagonal), float(diagonal.max()))
+    shift = add_up(error, ahead)
+    lowered = down_array(diagonal - shift)
+    if not (math.isfinite(shift) and (lowered > 0.0).all()):
         return False
+    shifted = np.array(symmetric, order="F")
+    np.fill_diagonal(shifted, lowered)
+    return bool(add_up(module.cholesky_defect(shifted), error) <= shift)
 
 
 def run_tree(
@@ -181,6 +184,7 @@ def run_tree(
     tilt: Any = None,
     deadline: float = math.inf,
     nodes: int = 20000,
+    backend: str = "auto",
 ) -> Tree:
     """Decide whether every matrix of the ball is P (PROVED) or none is (REFUTED).
 
@@ -190,19 +194,32 @@ def run_tree(
         tilt: exponents of weights that the definiteness leaf tries besides its own.
         deadline: ``time.monotonic`` at which to give up.
         nodes: how many nodes to visit at most.
+        backend: whose Cholesky factorisation and error bound the definiteness leaf uses.
 
     Returns:
         The tree; ``bad`` is an index set with a minor <= 0 (proved), if REFUTED.
+
+    Raises:
+        BackendError: the machine does not compute as assumed.
     """
-    return _Search(root, exact, tilt, deadline, nodes).run()
+    check_arithmetic(backend)
+    module = get_backend(backend, size=len(root.mid))
+    return _Search(root, exact, tilt, deadline, nodes, module).run()
 
 
 class _Search:
     """Depth-first search; the Schur child first, which finds bad index sets fast."""
 
     def __init__(
-        self, root: Ball, exact: ExactFamily | None, tilt: Any, deadline: float, nodes: int
+        self,
+        root: Ball,
+        exact: ExactFamily | None,
+        tilt: Any,
+        deadline: float,
+        nodes: int,
+        module: ModuleType,
     ) -> None:
+        self.module = module
         self.exact, self.deadline, self.limit = exact, deadline, nodes
         self.exact_steps = _EXACT_STEPS
         n = len(root.mid)
@@ -248,7 +265,9 @@ class _Search:
         diagonal, radius = np.diag(node.mid), np.diag(node.rad)
         negative = np.flatnonzero(diagonal + radius <= 0.0)
         if negative.size:
-            self.tree.bad = (*chosen, int(indices[negative[0]]))
+            worst = int(negative[0])
+            self.tree.bad = (*chosen, int(indices[worst]))
+            self.tree.negative = bool(diagonal[worst] + radius[worst] < 0.0)
             return True
         doubtful = np.flatnonzero(diagonal - radius <= 0.0)
         if doubtful.size:
@@ -266,7 +285,7 @@ class _Search:
             return ["minors"]
         scale = np.diag(node.mid)
         for weights in (1.0 / scale, *(w[indices] for w in self.weights)):
-            exponents = definite_leaf(node, weights)
+            exponents = definite_leaf(node, weights, self.module)
             if exponents is not None:
                 return ["definite", exponents]
         vector = vector_leaf(node)
@@ -294,10 +313,14 @@ class _Search:
         self.exact_steps -= 1
         for j in doubtful:
             index_set = (*chosen, int(indices[j]))
-            if self.exact.minor(index_set) <= 0:
-                self.tree.bad = index_set
+            value = self.exact.minor(index_set)
+            if value <= 0:
+                self.tree.bad, self.tree.negative = index_set, bool(value < 0)
                 return True
         complement = self.exact.schur(chosen, [int(j) for j in indices])
+        if complement is None:
+            self._open("a pivot has no sign within the enclosure")
+            return False
         if len(indices) <= _SMALL:
             sweep = minors.sweep_minors(
                 minors.integer_rows(complement), strict=True, deadline=self.deadline
@@ -309,7 +332,11 @@ class _Search:
                 self.tree.steps.append(["minors"])
                 return False
             return self._open("out of time").bad is not None
-        fresh = enclose_rational(complement)
+        try:
+            fresh = enclose_rational(complement)
+        except InputError:
+            self._open("a node left the range of binary64")
+            return False
         rad = np.zeros_like(fresh.mid) if fresh.rad is None else fresh.rad
         if (np.diag(fresh.mid) - np.diag(rad) <= 0.0).any():
             self._open("a pivot is below the range of binary64")
