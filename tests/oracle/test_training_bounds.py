@@ -54,7 +54,7 @@ def test_without_outward_rounding_the_containment_test_fails(monkeypatch):
     )
 
 
-def test_without_the_error_of_the_difference_the_containment_test_fails():
+def test_a_difference_that_rounds_up_is_enclosed():
     # 1 - 2^-54 rounds to 1: the norm of the rounded difference alone is not a lower bound.
     now, then = np.array([[1.0]]), np.array([[2.0**-54]])
     assert exact_square(now, then) < 1
