@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import math
 import platform
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -125,16 +126,19 @@ def factorise(matrix: Array) -> bool:
     return info == 0 and bool(np.isfinite(pivots).all() and (pivots > 0.0).all())
 
 
-def residual_defect(before: Array, factor: Array) -> float:
+def residual_defect(
+    before: Array, factor: Array, square: Callable[[Array], Array] | None = None
+) -> float:
     """Return d with lambda_min(B) > -d from B and any R, trusting the matrix product only.
 
     Args:
         before: B, upper triangle.
         factor: R, upper triangle; what lies below the diagonal is ignored.
+        square: R -> fl(R^T R), of which the upper triangle counts; SYRK unless given.
     """
     n = before.shape[0]
     R = np.asfortranarray(np.triu(factor))
-    rest = np.triu(before) - np.triu(gram(R))
+    rest = np.triu(before) - np.triu((square or gram)(R))
     squares = add_up(
         mul_up(2.0, sum_squares_up(np.triu(rest, 1))), sum_squares_up(np.diagonal(rest).copy())
     )

@@ -10,6 +10,7 @@ rounded to integers: the shift of that proof pays for the rounding.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from fractions import Fraction
 from typing import Any
 
@@ -22,6 +23,7 @@ KIND = "integer-cholesky"
 NORM = "norm2<="
 SMALLEST = "lambda_min>="
 BITS = 52
+STRIP = 64
 
 
 def factor_witness(
@@ -39,16 +41,29 @@ def factor_witness(
 
     Returns:
         kind ``integer-cholesky`` with data claim, bound, bits and factor (int64, lower
-        triangular, L = factor 2^-bits; bits may be negative), or None if R is not finite.
+        triangular, L = factor 2^-bits; bits may be negative), or None if R has no size.
     """
-    lower = np.tril(factor.T)
-    largest = float(np.abs(lower).max()) if lower.size else 0.0
-    if not math.isfinite(largest):
+    blocks = list(_lower_blocks(factor))
+    largest = max((float(np.abs(block).max()) for _, block in blocks), default=0.0)
+    shift = bits - math.frexp(largest)[1] if math.isfinite(largest) else 0
+    if not 0.0 < largest < math.inf or abs(shift) > 900:
         return None
-    shift = bits - (math.frexp(largest)[1] if largest > 0.0 else 0)
-    integers = np.rint(np.ldexp(lower, shift)).astype(np.int64)
+    integers = np.zeros(factor.shape, dtype=np.int64)
+    for start, block in blocks:
+        rows, columns = block.shape
+        integers[start : start + rows, :columns] = np.rint(block * 2.0**shift)
     data = {"claim": claim, "bound": bound, "bits": shift - exponent, "factor": integers}
     return Witness(KIND, data)
+
+
+def _lower_blocks(factor: Array) -> Iterator[tuple[int, Array]]:
+    """Cut L = R^T into strips of rows up to the diagonal, with zeros above the diagonal."""
+    lower, n = factor.T, factor.shape[0]
+    for start in range(0, n, STRIP):
+        stop = min(start + STRIP, n)
+        strip = lower[start:stop, :stop].copy()
+        strip[:, start:] = np.tril(strip[:, start:])
+        yield start, strip
 
 
 def replay_norm_at_most(matrix: Array, witness: Witness) -> bool:

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from functools import cache
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 
@@ -109,7 +110,7 @@ def _require(got: Array, expected: Array, module: ModuleType, what: str) -> None
         )
 
 
-def _require_exact(got: Array, left: Array, right: Array, module: ModuleType, what: str) -> None:
+def _require_exact(got: Array, left: Any, right: Any, module: ModuleType, what: str) -> None:
     k = right.shape[0]
     exact = left @ right  # int64: |entries| <= k 2^54 < 2^63
     moduli = (np.abs(left) @ np.abs(right)).astype(np.float64)
