@@ -122,7 +122,7 @@ class SlopeBlock:
         return slope_matrix(self.exact, slopes).det()
 
     def decide(self, *, deadline: float, nodes: int, backend: str) -> tuple[Truth, Any, int]:
-        """Return the truth, then its proof, its bad local index set or its reason, and the nodes."""
+        """Return the truth; its proof, bad local index set or reason; and the nodes used."""
         if self.exact is not None:
             base = self.determinant(())
             if base == 0:
