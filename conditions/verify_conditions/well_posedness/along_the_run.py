@@ -25,11 +25,10 @@ from fractions import Fraction
 from typing import Any
 
 import sympy as sp
-from verify_kernels.spectral_norm import enclose_spectral_norm
 
 from verify.condition import Effort
 from verify.decide import decide
-from verify.enclosure import Enclosure, Measurement
+from verify.enclosure import Enclosure, Measurement, hex_of
 from verify.errors import InputError
 from verify.evidence import Evidence
 from verify.statement import Source, Statement, quantity
@@ -41,6 +40,7 @@ from verify_conditions.well_posedness.training import (
     TrainingRun,
     enclose_displacement,
 )
+from verify_kernels.spectral_norm import enclose_spectral_norm
 
 BOUND_C = Fraction(9, 4)
 """c: above 2, the limit of ||A(0)|| / sqrt(m) for Gaussian entries."""
@@ -247,3 +247,39 @@ def _rounded_up(value: Enclosure, *, digits: int = 6) -> str:
     scaled = value.hi * 10**digits
     units = -((-scaled.numerator) // scaled.denominator)
     return f"{units // 10**digits}.{units % 10**digits:0{digits}d}"
+
+
+def record(certified: CertifiedRun) -> dict[str, Any]:
+    """Return the run for a JSON file: bounds as exact hexadecimal ends, measured numbers apart.
+
+    Every entry of ``measured`` is a plain float and proves nothing.
+    """
+    return {
+        "statement": certified.statement.text(),
+        "conclusion": certified.statement.conclusion,
+        "at every step": certified.at_every_step.value,
+        "steps in all": certified.total_steps,
+        "largest displacement": _ends(certified.displacement),
+        "bound c sqrt(m)": _ends(certified.bound),
+        "stored steps": [
+            {
+                "step": step.step,
+                "well posed": step.well_posed.value,
+                "norm of A": _ends(step.norm),
+                "gamma norm / sqrt(m)": _ends(step.contraction),
+                "displacement": _ends(step.displacement),
+                "measured": {
+                    "loss": step.loss.value,
+                    "train accuracy": step.train_accuracy.value,
+                    "held-out accuracy": None
+                    if step.held_out_accuracy is None
+                    else step.held_out_accuracy.value,
+                },
+            }
+            for step in certified.steps
+        ],
+    }
+
+
+def _ends(value: Enclosure) -> list[str]:
+    return [hex_of(value.lo), hex_of(value.hi)]

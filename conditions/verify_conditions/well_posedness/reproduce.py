@@ -8,9 +8,11 @@ by two equilibria in exact numbers.
 
 from __future__ import annotations
 
+import json
+import shutil
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -24,7 +26,12 @@ from verify.errors import InputError
 from verify.network import Data
 from verify.readers import read_network
 from verify.verdict import Truth, Verdict
-from verify_conditions.well_posedness.along_the_run import CertifiedRun, certify_run, rows
+from verify_conditions.well_posedness.along_the_run import (
+    CertifiedRun,
+    certify_run,
+    record,
+    rows,
+)
 from verify_conditions.well_posedness.checkpoints import replace_file, save_tensors
 from verify_conditions.well_posedness.monotone_training import (
     MonotoneRun,
@@ -110,7 +117,7 @@ def run_demo(
         json_dir: certificates go here; ``<folder>/certificates`` by default.
         report: the page goes here; ``<folder>/report.html`` by default.
         echo: takes a line of text.
-        folder: where models and samples go.
+        folder: where models, samples and ``training-run.json`` go.
 
     Returns:
         0 if the three verdicts are pass, pass and fail with two equilibria, and the run is proved
@@ -127,9 +134,12 @@ def run_demo(
     factor, scaled = scale_until_refuted(state_weight(monotone.parameters, monotone.margin))
     say(f"W of the monotone network, times {factor}, is not well posed for every b.")
     examples = _save_models(place, data, implicit, monotone, scaled)
+    text = json.dumps(record(certified), indent=1, ensure_ascii=False)
+    replace_file(place / "training-run.json", text.encode())
     certificates, unmet = _check_saved(examples, Path(json_dir or place / "certificates"))
     say("")
-    say(registry.reports()["terminal"](certificates, details=False))
+    width = shutil.get_terminal_size().columns
+    say(registry.load("reports", "terminal")(certificates, width=width, details=False).rstrip())
     _write_report(certificates, report or place / "report.html", "Three equilibrium networks", say)
     say(f"models, samples and certificates: {place} (in {time.perf_counter() - started:.0f} s)")
     unmet += _unmet_of_run(implicit, certified, quick)
@@ -307,9 +317,10 @@ def check_file(path: Path) -> Certificate:
         data,
         conditions=[CONDITION],
         settings=loaded.settings,
-        provenance={"file": path.name, "sha256": loaded.sha256, "format": loaded.format},
+        provenance={"file": loaded.file, "sha256": loaded.sha256, "format": loaded.format},
     )
-    return certificate
+    again = {"command": f"verify check {loaded.file}"}
+    return replace(certificate, provenance={**certificate.provenance, **again})
 
 
 def _witness_kinds(certificate: Certificate) -> set[str]:
@@ -325,7 +336,7 @@ def _write_report(
 ) -> None:
     if report is None:
         return
-    page: str = registry.reports()["html"](certificates, title=title)
+    page: str = registry.load("reports", "html")(certificates, title=title)
     replace_file(Path(report), page.encode())
     say(f"report: {report}")
 
