@@ -114,7 +114,7 @@ def _as_symmetric(matrix: ArrayLike | MatrixEnclosure, error: float, *, where: s
         radius, exact = matrix.radius_norm(), matrix.exact
         matrix = matrix.mid
     mid = as_matrix(matrix, where=where, square=True)
-    if not np.array_equal(mid, mid.T):
+    if not _is_symmetric(mid):
         i, j = (int(k) for k in np.argwhere(mid != mid.T)[0])
         raise InputError(
             f"{where}: expected a symmetric matrix, but got {float(mid[i, j])!r} at [{i}, {j}] "
@@ -123,6 +123,14 @@ def _as_symmetric(matrix: ArrayLike | MatrixEnclosure, error: float, *, where: s
     total = add_up(radius, error) if radius and error else radius + error
     small = exact is not None and mid.shape[0] <= SMALL and exact == exact.transpose()
     return _Symmetric(mid, total, error, exact if small else None)
+
+
+def _is_symmetric(mid: Array, tile: int = 64) -> bool:
+    """Compare K with its transpose bitwise up to the sign of zero, in strips for the cache."""
+    return all(
+        np.array_equal(mid[i : i + tile, i:], mid[i:, i : i + tile].T)
+        for i in range(0, mid.shape[0], tile)
+    )
 
 
 def _factor_above(
@@ -141,10 +149,10 @@ def _factor_above(
     if scaled:
         B = np.ldexp(mid, -(halves[:, None] + halves[None, :]))
         diagonal = np.ldexp(diagonal, -2 * halves)  # in [1/2, 2): exact
+        if not math.isfinite(float(B.sum())):
+            return None
     else:
         B = mid.copy()
-    if not math.isfinite(float(B.sum())):
-        return None
     B = B.T  # Fortran order, the same matrix
     underflow = mul_up(float(n), OMEGA) if scaled else 0.0
     ahead = module.defect_ahead(n, sum_up(diagonal), float(diagonal.max()))

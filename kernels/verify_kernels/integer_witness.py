@@ -20,6 +20,7 @@ from verify.evidence import Witness
 from verify_kernels._rounding import Array
 
 KIND = "integer-cholesky"
+VECTOR = "positive-vector"
 NORM = "norm2<="
 SMALLEST = "lambda_min>="
 BITS = 52
@@ -43,17 +44,21 @@ def factor_witness(
         kind ``integer-cholesky`` with data claim, bound, bits and factor (int64, lower
         triangular, L = factor 2^-bits; bits may be negative), or None if R has no size.
     """
-    blocks = list(_lower_blocks(factor))
-    largest = max((float(np.abs(block).max()) for _, block in blocks), default=0.0)
+    largest = max((float(np.abs(block).max()) for _, block in _lower_blocks(factor)), default=0.0)
     shift = bits - math.frexp(largest)[1] if math.isfinite(largest) else 0
     if not 0.0 < largest < math.inf or abs(shift) > 900:
         return None
     integers = np.zeros(factor.shape, dtype=np.int64)
-    for start, block in blocks:
+    for start, block in _lower_blocks(factor):
         rows, columns = block.shape
         integers[start : start + rows, :columns] = np.rint(block * 2.0**shift)
     data = {"claim": claim, "bound": bound, "bits": shift - exponent, "factor": integers}
     return Witness(KIND, data)
+
+
+def vector_witness(claim: str, bound: Fraction, vector: Array) -> Witness:
+    """Return the witness of ||A||_2 <= c from x > 0 (integers) with |A|^T |A| x <= c^2 x."""
+    return Witness(VECTOR, {"claim": claim, "bound": bound, "vector": vector.astype(np.int64)})
 
 
 def _lower_blocks(factor: Array) -> Iterator[tuple[int, Array]]:
@@ -70,20 +75,36 @@ def replay_norm_at_most(matrix: Array, witness: Witness) -> bool:
     """Check ||A||_2 <= c exactly from a witness; True is a proof in integers.
 
     Args:
-        matrix: A, shape (m, n), finite floats. A factor of order m (and not n) is one for A A^T.
-        witness: of the claim ``norm2<=``.
+        matrix: A, shape (m, n), finite floats. A factor or vector of order m, where m is not n,
+            is one for A^T.
+        witness: of the claim ``norm2<=``, a factor or a vector.
     """
-    if witness.kind != KIND or witness.data["claim"] != NORM or witness.data["bound"] < 0:
+    if witness.data.get("claim") != NORM or witness.data["bound"] < 0:
         return False
     integers, power = integer_matrix(matrix)
-    order = int(witness.data["factor"].shape[0])
-    if order == integers.ncols():
-        gram = integers.transpose() * integers
-    elif order == integers.nrows():
-        gram = integers * integers.transpose()
-    else:
+    given = witness.data["factor" if witness.kind == KIND else "vector"]
+    if given.shape[0] != integers.ncols():
+        integers = integers.transpose()
+    if given.shape[0] != integers.ncols():
         return False
-    return _dominant(-1, gram, 2 * power, witness.data["bound"] ** 2, witness)
+    square = witness.data["bound"] ** 2
+    if witness.kind == KIND:
+        return _dominant(-1, integers.transpose() * integers, 2 * power, square, witness)
+    return witness.kind == VECTOR and _contracted(integers, 2 * power, square, given)
+
+
+def _contracted(integers: Any, power: int, square: Fraction, vector: Any) -> bool:
+    """Check |I|^T |I| x <= square 2^power x entrywise for x > 0."""
+    from flint import fmpz_mat
+
+    rows, columns = integers.nrows(), integers.ncols()
+    if vector.shape != (columns,) or not all(int(x) > 0 for x in vector):
+        return False
+    moduli = fmpz_mat(rows, columns, [abs(int(x)) for x in integers.entries()])
+    x = fmpz_mat(columns, 1, [int(value) for value in vector])
+    image = (moduli.transpose() * (moduli * x)).entries()
+    room = square * (1 << power)
+    return all(int(y) <= room * int(value) for y, value in zip(image, vector, strict=True))
 
 
 def replay_definite(matrix: Array, witness: Witness) -> bool:
@@ -93,7 +114,7 @@ def replay_definite(matrix: Array, witness: Witness) -> bool:
         matrix: K, shape (n, n), finite, symmetric floats.
         witness: of the claim ``lambda_min>=``.
     """
-    if witness.kind != KIND or witness.data["claim"] != SMALLEST:
+    if witness.kind != KIND or witness.data.get("claim") != SMALLEST:
         return False
     if matrix.ndim != 2 or not np.array_equal(matrix, matrix.T):
         return False

@@ -37,7 +37,7 @@ from verify_kernels._rounding import (
     up_array,
 )
 from verify_kernels.backend import get_backend
-from verify_kernels.integer_witness import NORM, factor_witness
+from verify_kernels.integer_witness import NORM, factor_witness, vector_witness
 from verify_kernels.lanczos import approximate_leading_pair
 from verify_kernels.matrix import MatrixEnclosure, as_matrix, rational_matrix
 from verify_kernels.self_test import check_arithmetic
@@ -100,7 +100,7 @@ def proves_norm_at_most(
     check_arithmetic(backend, size=max(mid.shape, default=0))
     if not 0 <= c < math.inf:
         return False
-    claim = Fraction(c)
+    claim = Fraction(c) if isinstance(c, Fraction | int) else Fraction(float(c))
     easy = _norm_easily(mid, rad, exact)
     if easy is not None:
         return easy.hi <= claim
@@ -163,10 +163,7 @@ def enclose_spectral_norm(
         cheap, vector = _cheap_upper(scaled, module, turn)
         if cheap <= turn:
             low = _rayleigh_down(scaled, vector, module)
-            witness = _positive_witness(scaled, cheap, vector) if with_witness else None
-            return Evidence(
-                _unscaled(scaled, low, cheap), witness=witness, how="Perron bound of |W|^T |W|"
-            )
+            return _by_vector(_unscaled(scaled, low, cheap), vector, with_witness)
         gram = _gram(scaled, module)
         _, vector = _approximate(gram, basis=8, restarts=1)
         low = _rayleigh_down(scaled, vector, module)
@@ -174,7 +171,7 @@ def enclose_spectral_norm(
             factor = _factor_below(gram, mul_down(turn, turn), module, keep=True)
             if factor is not None:
                 value = _unscaled(scaled, low, turn)
-                return _by_cholesky(value, scaled, turn, factor, with_witness)
+                return _by_cholesky(value, scaled.exponent, factor, with_witness)
     return _two_sided(scaled, gram or _gram(scaled, module), module, with_witness)
 
 
@@ -192,25 +189,32 @@ def _two_sided(scaled: _Scaled, gram: _Gram, module: ModuleType, with_witness: b
             break
         factor = _factor_below(gram, square, module, keep=True)
         if factor is not None:
-            high = sqrt_up(square)
-            return _by_cholesky(_unscaled(scaled, low, high), scaled, high, factor, with_witness)
-    witness = _positive_witness(scaled, cheap, positive) if with_witness else None
-    return Evidence(_unscaled(scaled, low, cheap), witness=witness, how="Perron bound of |W|^T |W|")
+            value = _unscaled(scaled, low, sqrt_up(square))
+            return _by_cholesky(value, scaled.exponent, factor, with_witness)
+    return _by_vector(_unscaled(scaled, low, cheap), positive, with_witness)
 
 
-def _by_cholesky(
-    value: Enclosure, scaled: _Scaled, bound: float, factor: Array, with_witness: bool
-) -> Evidence:
+def _by_cholesky(value: Enclosure, exponent: int, factor: Array, with_witness: bool) -> Evidence:
     witness: Witness | None = None
-    if with_witness:
-        claim = _shifted(bound, scaled.exponent)
-        if isinstance(claim, Fraction):
-            witness = factor_witness(NORM, claim, factor, exponent=scaled.exponent)
+    if with_witness and isinstance(value.hi, Fraction):
+        witness = factor_witness(NORM, value.hi, factor, exponent=exponent)
     return Evidence(
         value,
         witness=witness,
         assumes=(PRODUCTS,),
         how="Cholesky of c^2 - W^T W above, Rayleigh quotient below",
+    )
+
+
+def _by_vector(value: Enclosure, vector: Array, with_witness: bool) -> Evidence:
+    witness: Witness | None = None
+    if with_witness and isinstance(value.hi, Fraction):
+        witness = vector_witness(NORM, value.hi, vector)
+    return Evidence(
+        value,
+        witness=witness,
+        assumes=(PRODUCTS,),
+        how="Perron bound of |W|^T |W| above, Rayleigh quotient below",
     )
 
 
@@ -279,10 +283,6 @@ def _scaled_claim_below(aim: Enclosure, scaled: _Scaled) -> float | None:
     while target > 0.0 and _high(scaled, target) >= aim.lo:
         target = down(target)
     return target
-
-
-def _shifted(value: float, exponent: int) -> Fraction | float:
-    return Fraction(value) * Fraction(2) ** exponent if math.isfinite(value) else value
 
 
 def _high(scaled: _Scaled, high: float) -> Fraction | float:
@@ -380,12 +380,3 @@ def _cheap_upper(scaled: _Scaled, module: ModuleType, target: float) -> tuple[fl
             break
         x = np.maximum(1.0, np.rint(z * (2.0**30 / top)))
     return best, best_x
-
-
-def _positive_witness(scaled: _Scaled, bound: float, vector: Array) -> Witness | None:
-    claim = _shifted(bound, scaled.exponent)
-    if not isinstance(claim, Fraction):
-        return None
-    return Witness(
-        "positive-vector", {"claim": NORM, "bound": claim, "vector": vector.astype(np.int64)}
-    )
