@@ -1,7 +1,8 @@
 """LaTeX to MathML that is safe to put into a page.
 
-The converter returns text with entities resolved, so ``\\text{<script>}`` would become markup. The
-element tree is therefore written out here: known element names only, all text escaped.
+The converter returns text with entities resolved, so ``<script>`` inside a formula's text would
+become markup. The element tree is therefore written out here: known element names only, all text
+escaped.
 """
 
 from __future__ import annotations
@@ -12,14 +13,16 @@ from typing import Any
 
 from verify_reports._text import clean
 
-_ELEMENTS = frozenset(
-    "math mrow mi mn mo mtext ms mspace msub msup msubsup mfrac msqrt mroot mover munder munderover"
-    " mtable mtr mtd mstyle mpadded mphantom menclose mfenced".split()
-)
-_ATTRIBUTES = frozenset(
-    "display stretchy fence form separator accent accentunder mathvariant columnalign lspace rspace"
-    " linethickness movablelimits minsize maxsize displaystyle scriptlevel width depth height".split()
-)
+_ELEMENTS = {
+    "math", "mrow", "mi", "mn", "mo", "mtext", "ms", "mspace", "msub", "msup", "msubsup",
+    "mfrac", "msqrt", "mroot", "mover", "munder", "munderover", "mtable", "mtr", "mtd",
+    "mstyle", "mpadded", "mphantom", "menclose", "mfenced",
+}  # fmt: skip
+_ATTRIBUTES = {
+    "display", "stretchy", "fence", "form", "separator", "accent", "accentunder", "mathvariant",
+    "columnalign", "lspace", "rspace", "linethickness", "movablelimits", "minsize", "maxsize",
+    "displaystyle", "scriptlevel", "width", "depth", "height",
+}  # fmt: skip
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 
 
@@ -43,7 +46,11 @@ def _written(element: Any) -> str:
         for name, value in element.attrib.items()
         if name in _ATTRIBUTES
     )
-    if element.tag == "mo" and unescape(element.text or "") in ("|", "‖") and "fence" not in element.attrib:
+    if (
+        element.tag == "mo"
+        and unescape(element.text or "") in ("|", "‖")
+        and "fence" not in element.attrib
+    ):
         attributes += ' lspace="0" rspace="0"'  # a bar around a letter, not a relation
     inside = escape(unescape(element.text or "")) + "".join(_written(child) for child in element)
     return f"<{element.tag}{space}{attributes}>{inside}</{element.tag}>"

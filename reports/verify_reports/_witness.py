@@ -141,7 +141,7 @@ def shown(witness: Record) -> Shown:
 
 
 def _parts(data: Record) -> Iterator[tuple[str, Any]]:
-    """Yield names and values; a list of equilibria becomes z1, z2, and absent values are left out."""
+    """Yield names and values; equilibria become z1, z2, and absent values are left out."""
     for name, value in data.items():
         names = _PARTS.get(name)
         if names and isinstance(value, list) and len(value) <= len(names):

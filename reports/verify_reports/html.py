@@ -34,7 +34,7 @@ def render(
     style = _template_text("style.css")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
     page = _environment().get_template("report.html.j2")
-    return page.render(
+    text: str = page.render(
         certificates=list(certificates),
         problems=list(problems),
         title=title or _title(certificates),
@@ -42,6 +42,7 @@ def render(
         style_digest=digest,
         most_samples=_MOST_SAMPLES,
     )
+    return text
 
 
 def _title(certificates: Sequence[Certificate]) -> str:

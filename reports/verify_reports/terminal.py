@@ -40,7 +40,8 @@ def render(
     out = StringIO()
     console = Console(
         file=out, width=width, force_terminal=colour, no_color=not colour, highlight=False,
-        markup=False, emoji=False, legacy_windows=False, color_system="standard" if colour else None,
+        markup=False, emoji=False, legacy_windows=False,
+        color_system="standard" if colour else None,
     )  # fmt: skip
     if certificates or problems:
         console.print(_table(certificates, problems))

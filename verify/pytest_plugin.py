@@ -1,0 +1,220 @@
+"""The pytest plug-in: a network that has lost a proof fails a test.
+
+The fixture ``verify`` checks in the body of a test; the marker ``@pytest.mark.verify(model=...)``
+checks before the body. Any verdict but pass fails the test. Nothing heavy is imported until used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from verify.certificate import Certificate
+    from verify.network import Data
+
+_MARKER = (
+    "verify(model, condition=None, data=None, **flags): check the model before the test runs; any "
+    "verdict but pass fails it. Flags: family, activation, key, settings, backend, budget, "
+    "all_routes"
+)
+_FLAGS = ("family", "activation", "key", "settings", "backend", "budget", "all_routes")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the marker."""
+    config.addinivalue_line("markers", _MARKER)
+
+
+@pytest.fixture
+def verify(request: pytest.FixtureRequest) -> Checker:
+    """Decide conditions about networks: ``verify.check(...)``, ``verify.passes(...)``."""
+    return Checker(request.config.rootpath)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    """Run the checks of the markers before the body of the test."""
+    for marker in item.iter_markers("verify"):
+        flags = dict(marker.kwargs)
+        positional = dict(zip(("model", "condition", "data"), marker.args, strict=False))
+        given = {**positional, **flags}
+        if "model" not in given or len(marker.args) > 3:
+            pytest.fail(
+                f"pytest.mark.verify: expected model=..., but got {marker.args!r} and "
+                f"{sorted(flags)}",
+                pytrace=False,
+            )
+        model, data = given.pop("model"), given.pop("data", None)
+        named = given.pop("condition", None)
+        names = [] if named is None else [named] if isinstance(named, str) else list(named)
+        Checker(item.config.rootpath).passes(model, data, *names, **given)
+
+
+class Checker:
+    """What the fixture ``verify`` is. Relative paths start at pytest's root directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+
+    def check(
+        self, model: Any, data: Any = None, *conditions: str, **flags: Any
+    ) -> list[Certificate]:
+        """Return one certificate for each condition.
+
+        Args:
+            model: a path, a `verify.network.Equilibrium`, or a mapping of names to arrays or
+                tensors (a state dict), which needs ``family`` and ``activation`` as flags.
+            data: a path, a `verify.network.Data`, an array X, a mapping with X and y, or None.
+            conditions: names; none means every installed condition.
+            flags: family, activation, key, settings (``"condition.key"`` to exact text), backend,
+                budget, all_routes.
+
+        Raises:
+            VerifyError: the model or data cannot be read, or a flag is missing or unknown.
+        """
+        from verify.condition import Effort
+        from verify.engine import check
+        from verify.errors import SettingsError
+
+        unknown = sorted(set(flags) - set(_FLAGS))
+        if unknown:
+            raise SettingsError(f"verify: expected flags {', '.join(_FLAGS)}, but got {unknown}")
+        network, own_data, settings, provenance = self._model(model, flags)
+        given = _data(data, self._root) if data is not None else own_data
+        effort = Effort(
+            backend=flags.get("backend") or os.environ.get("VERIFY_BACKEND", "auto"),
+            budget=flags.get("budget", 10.0),
+            all_routes=flags.get("all_routes", False),
+        )
+        return check(
+            network,
+            given,
+            conditions=conditions or None,
+            settings=settings,
+            effort=effort,
+            provenance=provenance,
+        )
+
+    def passes(
+        self, model: Any, data: Any = None, *conditions: str, **flags: Any
+    ) -> list[Certificate]:
+        """Return the certificates, or fail the test unless every condition passes.
+
+        Conditions that do not apply do not count unless they were named or none applies.
+        """
+        __tracebackhide__ = True
+        from verify.errors import VerifyError
+        from verify.verdict import EXIT_PASS, exit_code
+
+        again = self._again(model, data, conditions, flags)
+        try:
+            certificates = self.check(model, data, *conditions, **flags)
+        except VerifyError as error:
+            pytest.fail(f"verify: {error}\nreproduce: {again}", pytrace=False)
+        verdicts = [certificate.verdict for certificate in certificates]
+        if exit_code(verdicts, requested=bool(conditions)) != EXIT_PASS:
+            pytest.fail(_failure(certificates, again), pytrace=False)
+        return certificates
+
+    def _model(
+        self, model: Any, flags: Mapping[str, Any]
+    ) -> tuple[Any, Data | None, Mapping[str, str], dict[str, str]]:
+        """Return the network, data stored with it, the settings and where it comes from."""
+        from verify.errors import InputError
+        from verify.network import Equilibrium
+
+        settings = flags.get("settings") or {}
+        if isinstance(model, Equilibrium):
+            return model, None, settings, {"file": "", "format": "network"}
+        if isinstance(model, str | os.PathLike):
+            from verify.readers import read_network
+
+            named = {key: flags.get(key) for key in ("family", "activation", "key")}
+            loaded = read_network(self._root / model, settings=settings, **named)
+            provenance = {"file": str(model), "sha256": loaded.sha256, "format": loaded.format}
+            return loaded.network, loaded.data, loaded.settings, provenance
+        if isinstance(model, Mapping):
+            return _from_arrays(model, flags)
+        raise InputError(
+            f"verify: expected a path, a verify.network.Equilibrium or a mapping of arrays, "
+            f"but got {type(model).__name__}"
+        )
+
+    def _again(
+        self, model: Any, data: Any, conditions: tuple[str, ...], flags: Mapping[str, Any]
+    ) -> str:
+        """Return the command that repeats the check, if the model is a file."""
+        from verify.command_line import command_line
+
+        if not isinstance(model, str | os.PathLike):
+            return "run this test again; its model is not a file"
+        texts = {key: flags.get(key) for key in ("family", "activation", "key")}
+        if isinstance(data, str | os.PathLike):
+            texts["data"] = str(self._root / data)
+        return command_line(
+            str(self._root / model),
+            texts=texts,
+            conditions=conditions,
+            settings=flags.get("settings"),
+            backend=flags.get("backend") or "auto",
+            budget=flags.get("budget", 10.0),
+            all_routes=flags.get("all_routes", False),
+        )
+
+
+def _from_arrays(
+    model: Mapping[str, Any], flags: Mapping[str, Any]
+) -> tuple[Any, Data | None, Mapping[str, str], dict[str, str]]:
+    from verify.readers.assembly import assemble
+    from verify.readers.declaration import from_flags
+    from verify.readers.tensors import TensorBag, stored
+
+    bag = TensorBag({"": {str(name): stored(_array(value)) for name, value in model.items()}})
+    declared = from_flags(
+        flags.get("family"), flags.get("activation"), flags.get("settings") or {}, flags.get("key")
+    )
+    built = assemble(bag, declared, "the given arrays")
+    return built.network, built.data, built.settings, {"file": "", "format": "arrays"}
+
+
+def _array(value: Any) -> Any:
+    """Return an array or a torch tensor as a NumPy array; bfloat16 becomes float32, exactly."""
+    import numpy as np
+
+    if hasattr(value, "detach"):
+        value = value.detach().cpu()
+        if str(value.dtype) == "torch.bfloat16":
+            value = value.float()
+        value = value.numpy()
+    return np.asarray(value)
+
+
+def _data(data: Any, root: Path) -> Data:
+    from verify.network import Data as DataValue
+    from verify.readers import read_data
+    from verify.readers.data_file import data_from
+    from verify.readers.tensors import stored
+
+    if isinstance(data, DataValue):
+        return data
+    if isinstance(data, str | os.PathLike):
+        return read_data(root / data)
+    if not isinstance(data, Mapping):
+        data = {"X": data}
+    y = data.get("y")
+    return data_from(
+        stored(_array(data.get("X"))), None if y is None else stored(_array(y)), "the given data"
+    )
+
+
+def _failure(certificates: list[Certificate], again: str) -> str:
+    """Return the verdicts with margin and next step, as the terminal shows them."""
+    from verify import registry
+
+    shown = registry.load("reports", "terminal")(certificates, details=False)
+    return f"verify: not every condition passes\n\n{shown}\nreproduce: {again}"
