@@ -8,7 +8,7 @@ from typing import Any
 
 # CSI and OSC sequences, other two-byte escapes: removed whole, so that no half of one remains.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
-_INVISIBLE = frozenset({"Cc", "Cf", "Co", "Cs", "Zl", "Zp"})  # controls, bidi overrides, surrogates
+_INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # controls, bidi overrides, surrogates
 
 
 def clean(value: Any) -> str:
