@@ -37,7 +37,7 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
         InputError: several groups or layouts fit, none fits, or a tensor has a wrong shape.
         SettingsError: something that must be declared is not.
     """
-    group, prefix = _group(bag, declared.texts.get("key"), where)
+    group, prefix = _group(bag, declared, where)
     group = _plain_names(group)
     if not group:
         raise InputError(f"{where}: expected tensors, but got {render_listing(bag.listing())}")
@@ -70,8 +70,9 @@ def check_data_fits(network: Equilibrium, data: Data | None, where: str) -> None
         )
 
 
-def _group(bag: TensorBag, key: str | None, where: str) -> tuple[Group, str | None]:
+def _group(bag: TensorBag, declared: Declaration, where: str) -> tuple[Group, str | None]:
     """Return the tensors to use, and the prefix that ``--key`` asks for inside them."""
+    key = declared.texts.get("key")
     if key is not None:
         return _named_group(bag, key, where)
     full = {
@@ -83,6 +84,9 @@ def _group(bag: TensorBag, key: str | None, where: str) -> tuple[Group, str | No
     if not found:
         raise InputError(f"{where}: expected named tensors, but got none")
     if len(found) > 1:
+        fitting = {path: group for path, group in found.items() if _fits(group, declared)}
+        if len(fitting) == 1:
+            return next(iter(fitting.values())), None
         paths = sorted(found)
         listed = ", ".join(shown(path or "(top)") for path in paths[:8])
         example = shown(next(path for path in paths if path))
@@ -93,7 +97,18 @@ def _group(bag: TensorBag, key: str | None, where: str) -> tuple[Group, str | No
     return next(iter(found.values())), None
 
 
+def _fits(group: Group, declared: Declaration) -> bool:
+    """Return whether the declared family, or else a distinctive layout, has these names."""
+    plain = _plain_names(group)
+    family = declared.texts.get("family")
+    if family is None:
+        return any(_distinctive(layout, plain, None) for layout in LAYOUTS.values())
+    return family in LAYOUTS and bool(LAYOUTS[family].prefixes(plain))
+
+
 def _named_group(bag: TensorBag, key: str, where: str) -> tuple[Group, str | None]:
+    if key == "." and "" in bag.groups:
+        return bag.groups[""], None
     if key in bag.groups:
         return bag.groups[key], None
     for path, group in bag.groups.items():
