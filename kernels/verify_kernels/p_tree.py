@@ -25,7 +25,7 @@ from verify.verdict import Truth
 from verify_kernels import minors
 from verify_kernels._rounding import ETA, Array, U, add_up, down_array, gamma, norm_up, sum_up
 from verify_kernels.backend import get_backend
-from verify_kernels.components import strong_components
+from verify_kernels.components import Index, strong_components
 from verify_kernels.matrix import enclose_rational
 from verify_kernels.self_test import check_arithmetic
 
@@ -33,6 +33,8 @@ from verify_kernels.self_test import check_arithmetic
 # numbers >= 0 lose at most a factor (1 - u)^32 > 1 - 64 u.
 _SLACK = 1.0 + 64.0 * U
 _TINY = 64.0 * ETA  # pays for the underflow of those operations
+_LEAST = 2.0**-900  # a diagonal entry above which no term of the vector test loses accuracy
+_EXACT_ORDER = 128  # exact determinants and Schur complements beyond cost too much
 _SMALL = 8  # nodes of this order are swept exactly when the intervals cannot decide them
 _EXACT_STEPS = 64  # exact determinants and Schur complements that one tree may ask for
 
@@ -123,7 +125,7 @@ def vector_leaf(node: Ball) -> list[int] | None:
     low = (np.diag(node.mid) - np.diag(node.rad)) * (1.0 - 4.0 * U)
     size = np.abs(node.mid) + node.rad
     np.fill_diagonal(size, 0.0)
-    if not (low > 0.0).all():
+    if not (low >= _LEAST).all():
         return None
     try:
         found = np.linalg.solve(np.diag(low) - size, np.ones(n))
@@ -152,7 +154,10 @@ def definite_leaf(node: Ball, weights: Array, module: ModuleType) -> list[int] |
         The exponents of the weights, or None if nothing was proved.
     """
     diagonal = np.diag(node.mid)
-    exponents = np.round(np.log2(weights)).astype(int)
+    levels = np.log2(weights)
+    if not np.isfinite(levels).all():
+        return None
+    exponents = np.round(levels).astype(int)
     half = np.round(0.5 * (np.log2(diagonal) + exponents)).astype(int)
     shift = exponents[:, None] - half[:, None] - half[None, :]
     mid, rad = np.ldexp(node.mid, shift), np.ldexp(node.rad, shift) + 2.0 * ETA
@@ -227,7 +232,7 @@ class _Search:
         self.weights = [stability_weights(root.mid)]
         if n and np.ptp(level) > 0.0:
             self.weights.append(np.exp2(np.round(level)))
-        self.stack: list[tuple[Ball, Array, minors.IndexSet]] = [(root, np.arange(n), ())]
+        self.stack: list[tuple[Ball, Index, minors.IndexSet]] = [(root, np.arange(n), ())]
         self.tree = Tree(Truth.UNDECIDED)
 
     def run(self) -> Tree:
@@ -253,7 +258,7 @@ class _Search:
         self.tree.why = self.tree.why or why
         return self.tree
 
-    def _visit(self, node: Ball, indices: Array, chosen: minors.IndexSet) -> bool:
+    def _visit(self, node: Ball, indices: Index, chosen: minors.IndexSet) -> bool:
         """Close or split one node; True if a bad index set was found."""
         steps = self.tree.steps
         if len(indices) == 0:
@@ -279,7 +284,7 @@ class _Search:
         self._split(node, indices, chosen)
         return False
 
-    def _leaf(self, node: Ball, indices: Array) -> list[Any] | None:
+    def _leaf(self, node: Ball, indices: Index) -> list[Any] | None:
         """Prove the node, cheapest test first."""
         if len(indices) == 1:
             return ["minors"]
@@ -291,7 +296,7 @@ class _Search:
         vector = vector_leaf(node)
         return None if vector is None else ["vector", vector]
 
-    def _split(self, node: Ball, indices: Array, chosen: minors.IndexSet) -> None:
+    def _split(self, node: Ball, indices: Index, chosen: minors.IndexSet) -> None:
         blocks = _components(node)
         if len(blocks) > 1:
             self.tree.steps.append(["blocks", [[int(j) for j in indices[b]] for b in blocks]])
@@ -305,9 +310,10 @@ class _Search:
         self.stack.append((node.part(keep), rest, chosen))
         self.stack.append((schur_ball(node, i, keep), rest, (*chosen, int(indices[i]))))
 
-    def _resolve(self, doubtful: Array, indices: Array, chosen: minors.IndexSet) -> bool:
+    def _resolve(self, doubtful: Any, indices: Index, chosen: minors.IndexSet) -> bool:
         """Decide diagonal entries exactly; go on with a fresh enclosure of the exact node."""
-        if self.exact is None or self.exact_steps <= 0:
+        order = max(len(chosen), len(indices))
+        if self.exact is None or self.exact_steps <= 0 or order > _EXACT_ORDER:
             self._open("a pivot has no sign within the enclosure")
             return False
         self.exact_steps -= 1
@@ -346,7 +352,7 @@ class _Search:
         return False
 
 
-def _components(node: Ball) -> list[Array]:
+def _components(node: Ball) -> list[Index]:
     """Strongly connected components of the pattern that is not known to be zero."""
     return strong_components((node.mid != 0.0) | (node.rad != 0.0))
 
@@ -384,4 +390,5 @@ def stability_weights(mid: Array) -> Array:
         if best > 0.0 or norm == 0.0:
             break
         logs = logs + (1.0 / (1.0 + 0.2 * step)) * slope / norm
-    return np.exp2(np.round(np.clip(best_logs - best_logs.mean(), -300.0, 300.0) / math.log(2.0)))
+    exponents = np.round(np.clip(best_logs - best_logs.mean(), -300.0, 300.0) / math.log(2.0))
+    return np.asarray(np.exp2(exponents))

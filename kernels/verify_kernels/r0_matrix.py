@@ -50,9 +50,9 @@ def decide_r0_matrix(
         backend: whose factorisations prove the leaves of that test.
 
     Returns:
-        PROVED with witness ``"p-tree"`` of the P-matrix test, or ``"regular-supports"`` (``blocks``:
-        indices and the number of singular supports that were excluded). REFUTED with witness
-        ``"complementary-vector"``: the exact ``z``. UNDECIDED with ``why_open``.
+        PROVED with witness ``"p-tree"`` of the P-matrix test, or ``"regular-supports"``
+        (``blocks``: indices and the number of singular supports that were excluded). REFUTED with
+        witness ``"complementary-vector"``: the exact ``z``. UNDECIDED with ``why_open``.
 
     Raises:
         InputError: M is not square or not finite. BackendError: the machine does not compute as
@@ -142,13 +142,26 @@ def _search(exact: Any, deadline: float) -> tuple[list[Any] | None, int, str]:
 
 def _candidates(exact: Any, support: Sequence[int]) -> Iterator[list[Any]]:
     """One vector of every line that the kernel of M_TT and rows outside T intersect in."""
-    n = exact.nrows()
-    outside = [j for j in range(n) if j not in support]
-    dimension = len(_kernel(exact, support, support))
-    for rows in combinations(outside, dimension - 1):
-        basis = _kernel(exact, [*support, *rows], support)
-        if len(basis) == 1:
-            yield basis[0]
+    outside = [j for j in range(exact.nrows()) if j not in support]
+    yield from _lines(exact, _kernel(exact, support, support), outside)
+
+
+def _lines(exact: Any, basis: list[list[Any]], rows: list[int]) -> Iterator[list[Any]]:
+    if len(basis) == 1:
+        yield basis[0]
+        return
+    for position, j in enumerate(rows):
+        n = len(basis[0])
+        values = [sum((exact[j, k] * z[k] for k in range(n)), exact[j, 0] * 0) for z in basis]
+        head = next((k for k, value in enumerate(values) if value != 0), None)
+        if head is None:
+            continue
+        cut = [
+            [a - values[k] / values[head] * b for a, b in zip(z, basis[head], strict=True)]
+            for k, z in enumerate(basis)
+            if k != head
+        ]
+        yield from _lines(exact, cut, rows[position + 1 :])
 
 
 def _kernel(exact: Any, rows: Sequence[int], columns: Sequence[int]) -> list[list[Any]]:

@@ -7,9 +7,9 @@ s(v) = max(v, 0) + alpha min(v, 0) with 0 <= alpha < 1 (ReLU: alpha = 0). If p !
 then with t^+ = max(t, 0), t^- = max(-t, 0) entrywise the bias b = (I - W) x^+ - (I - alpha W) y^+
 has the equilibria z1 = x^+ - alpha y^+ and z2 = x^- - alpha y^-. Proof: u1 = x^+ - y^+ and
 u2 = x^- - y^- have x^+, x^- as positive and y^+, y^- as negative parts, so u - W s(u) is
-(I - W) x^+ - (I - alpha W) y^+ = b at u1, and at u2 it differs from b by (I - W) x - (I - alpha W) y
-= 0, because the two matrices commute. If z1 = z2 then u1 = u2 (u = W z + b), so x = y, x_i^2 <= 0
-for all i, hence x = y = 0 and p = (x - alpha y)/(1 - alpha) = 0.
+(I - W) x^+ - (I - alpha W) y^+ = b at u1, and at u2 it differs from b by
+(I - W) x - (I - alpha W) y = 0, because the two matrices commute. If z1 = z2 then u1 = u2
+(u = W z + b), so x = y and every x_i^2 <= 0, hence x = y = 0 and p = (x - alpha y)/(1 - alpha) = 0.
 
 Such a p comes from two sign patterns T and T + i with determinants of opposite signs (or zero):
 let R_T have row j of I - W for j in T and of I - alpha W else; R_T p = e_i gives y = 0 on T, x = 0
@@ -347,12 +347,12 @@ def _from_direction(weight: Any, alpha: Fraction, p: list[Any]) -> Witness | Non
     b = [a - c - w for a, c, w in zip(xp, yp, pushed, strict=True)]
     if alpha == 0:
         b = _simpler(weight, b, z1, z2)
-    data = {"alpha": alpha, "b": _fractions(b), "z1": _fractions(z1), "z2": _fractions(z2)}
-    first, second = data["z1"], data["z2"]
+    bias, first, second = _fractions(b), _fractions(z1), _fractions(z2)
     if first == second:
         return None
-    if not all(check_equilibrium(weight, alpha, data["b"], z) for z in (first, second)):
+    if not all(check_equilibrium(weight, alpha, bias, z) for z in (first, second)):
         return None
+    data = {"alpha": alpha, "b": bias, "z1": first, "z2": second}
     return Witness("two-equilibria", data)
 
 
