@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from verify.cli import complain, describe_defect, printable
 from verify.command_line import command_line
-from verify.errors import InputError, SettingsError, VerifyError
+from verify.errors import InputError, PluginError, SettingsError, VerifyError
 from verify.verdict import EXIT_INTERNAL, EXIT_PASS, EXIT_UNDECIDED, combined_exit_code, exit_code
 
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ def check_models(request: Request) -> int:
             if outcome.problem:
                 complain(outcome.problem)
     _print(outcomes)
-    codes = [outcome.code for outcome in outcomes] + _missing_conditions(request)
+    codes = [outcome.code for outcome in outcomes]
+    if any(outcome.certificates for outcome in outcomes):
+        codes += _missing_conditions(request)
     try:
         _write(outcomes, request, renderers)
     except OSError as error:
@@ -202,12 +204,14 @@ def _missing_conditions(request: Request) -> list[int]:
     """Return an exit code for conditions that are installed but do not load: nothing is proved."""
     from verify import registry
 
-    if request.conditions:
-        return []
-    missing = sorted(set(registry.names("conditions")) - set(registry.conditions()))
-    for name in missing:
-        complain(f"condition {name!r} failed to load and was not decided; see verify plugins")
-    return [EXIT_UNDECIDED] if missing and not request.allow_undecided else []
+    missing = []
+    for name in [] if request.conditions else registry.names("conditions"):
+        try:
+            registry.load("conditions", name)
+        except PluginError as error:
+            complain(f"condition {name!r} was not decided: {error}")
+            missing.append(EXIT_UNDECIDED)
+    return [] if request.allow_undecided else missing
 
 
 # --- what the person sees --------------------------------------------------------------------

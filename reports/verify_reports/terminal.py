@@ -116,15 +116,17 @@ def _details(console: Any, certificate: Certificate) -> None:
         _print(console, ", ".join(known), 2)
         for note in network["notes"]:
             _print(console, f"note: {clean(note)}", 2)
+    told: set[str] = set()
     for route in claims.tried(claim):
-        _route(console, certificate, route)
+        _route(console, certificate, route, told)
     _skipped(console, claims.skipped(claim))
     _consequences(console, claim["consequences"])
     _samples(console, claim["samples"])
     _list(console, "This rests on", [*claim["assumes"], f"speaks about {claim['speaks_about']}"])
 
 
-def _route(console: Any, certificate: Certificate, route: Record) -> None:
+def _route(console: Any, certificate: Certificate, route: Record, told: set[str]) -> None:
+    """Print a route; what a quantity means is told where it occurs for the first time."""
     _print(console, "")
     cost = claims.cost_of(certificate.provenance, route["name"])
     _print(console, f"{clean(route['title'])}  [{cost}]", style="bold")
@@ -137,8 +139,9 @@ def _route(console: Any, certificate: Certificate, route: Record) -> None:
         _print(console, f"⇒ {claims.outcome(route)}{f' ({why})' if why else ''}", 2)
     for symbol, value, how in claims.evidence_lines(route):
         _print(console, f"{symbol} {value}".strip(), 4)
-        if how:
+        if how and how not in told:
             _print(console, how, 6, style="dim")
+        told.add(how)
     for shown in witnesses.of_route(route):
         _print(console, f"witness: {shown.title}", 4)
         if shown.by_hand:
@@ -147,19 +150,19 @@ def _route(console: Any, certificate: Certificate, route: Record) -> None:
 
 
 def _skipped(console: Any, routes: Sequence[Record]) -> None:
-    if routes:
-        _list(
-            console,
-            "Not tried",
-            [f"{clean(route['title'])}: {clean(route['why'])}" for route in routes],
-        )
+    reasons: dict[str, list[str]] = {}
+    for route in routes:
+        reasons.setdefault(clean(route["why"]), []).append(clean(route["title"]))
+    if reasons:
+        lines = [f"{', '.join(titles)}: {why}" for why, titles in reasons.items()]
+        _list(console, "Not tried", lines)
 
 
 def _consequences(console: Any, consequences: Sequence[Record]) -> None:
     lines = []
     for item in consequences:
-        by = f" [{clean(item['by'])}]" if item["by"] else ""
-        lines.append(f"{clean(item['meaning'])}: {claims.consequence_words(item)}{by}")
+        by = "" if not item["by"] or item["by"] in item["name"] else f" [{clean(item['by'])}]"
+        lines.append(f"{clean(item['name'])}: {claims.consequence_words(item)}{by}")
     if lines:
         _list(console, "What follows", lines)
 

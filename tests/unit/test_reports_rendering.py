@@ -64,7 +64,7 @@ def test_terminal_shows_two_equilibria(made: Any) -> None:
 def test_terminal_shows_samples_consequences_and_what_was_not_tried(made: Any) -> None:
     text = " ".join(terminal.render([made["pass"]]).split())
     assert "5 of 5 samples certified" in text
-    assert "Lipschitz bound of b -> z: [0, 16.6667]" in text
+    assert "Lipschitz constant b -> z (spectral-norm): [0, 16.6667]" in text
     assert "about 0.4712 (measured, not proved)" in text
     assert "Not tried" in text
     assert "--all-routes tries it nevertheless" in text
