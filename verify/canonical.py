@@ -214,6 +214,9 @@ def encode_value(value: Any, arrays: MutableMapping[str, Any], prefix: str) -> A
         if value and all(type(item) is Fraction for item in value):
             return {"rationals": [_rational_text(item) for item in value]}
         return [encode_value(item, arrays, f"{prefix}.{k}") for k, item in enumerate(value)]
+    if isinstance(value, Mapping) and all(isinstance(key, str) for key in value):
+        inner = {key: encode_value(item, arrays, f"{prefix}.{key}") for key, item in value.items()}
+        return {"record": inner}
     raise CertificateError(
         f"witness {prefix}: expected exact numbers, text, lists and arrays, "
         f"but got {value!r} of type {type(value).__name__}"
@@ -247,6 +250,8 @@ def decode_value(encoded: Any, arrays: Mapping[str, Any] | None) -> Any:
     match encoded:
         case {"integer": text, **rest} if not rest:
             return _integer(text)
+        case {"record": dict(inner), **rest} if not rest:
+            return {key: decode_value(item, arrays) for key, item in inner.items()}
         case {"integers": list(texts), **rest} if not rest and texts:
             return [_integer(text) for text in texts]
         case {"rational": pair, **rest} if not rest:
@@ -299,6 +304,6 @@ def tensors_named_in(value: Any) -> Iterator[tuple[str, str]]:
     """Yield (name, digest) of every array that an encoded value refers to."""
     if isinstance(value, dict) and set(value) == {"tensor", "digest"}:
         yield value["tensor"], value["digest"]
-    elif isinstance(value, list):
-        for item in value:
+    elif isinstance(value, list | dict):
+        for item in value if isinstance(value, list) else value.values():
             yield from tensors_named_in(item)

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from verify.certificate import digest_array, encode_value
+from verify.certificate import SCHEMA, digest_array, encode_value
 from verify.condition import (
     Condition,
     Consequence,
@@ -25,7 +25,6 @@ from verify.evidence import Evidence, Witness
 from verify.statement import Statement
 from verify.verdict import Truth, Verdict
 
-SCHEMA = "verify/certificate/1"
 SPEAKS_ABOUT = (
     "the real-number function of the stored weights, evaluated without rounding; "
     "an execution in floating point differs from it by its own rounding errors"
@@ -99,7 +98,7 @@ def provenance_of(
 
 
 def _strongest_first(judgement: Judgement) -> list[RouteOutcome]:
-    """The deciding route, then proved, refuted, undecided and skipped ones in their order."""
+    """The deciding route, then proved, refuted, undecided, skipped; none that does not apply."""
     rank = {Truth.PROVED: 1, Truth.REFUTED: 2, Truth.UNDECIDED: 3}
 
     def place(outcome: RouteOutcome) -> int:
@@ -107,7 +106,7 @@ def _strongest_first(judgement: Judgement) -> list[RouteOutcome]:
             return 0
         return rank[outcome.truth] if outcome.tried else 4
 
-    return sorted(judgement.outcomes, key=place)
+    return sorted((o for o in judgement.outcomes if o.applies), key=place)
 
 
 def _sentence(judgement: Judgement) -> str:
@@ -116,29 +115,29 @@ def _sentence(judgement: Judgement) -> str:
         return f"not applicable: {judgement.reason}"
     if decided is None:
         return f"undecided: neither proved nor refuted that {goal}"
-    because = "; ".join(statement.conclusion for statement in decided.route.statements)
     if judgement.verdict is Verdict.PASS:
-        return f"proved: {goal}, because {_because(decided)} ({decided.route.title})"
-    return f"refuted: it is false that {goal}, because {_because(decided) or because}"
+        held = " and ".join(statement.text() for statement in decided.route.statements)
+        return f"proved: {goal}, because {held} ({decided.route.title})"
+    return f"refuted: it is false that {goal}; {_against(decided)}"
 
 
-def _because(outcome: RouteOutcome) -> str:
-    """Return what decided it: the evidence's own words, else the hypothesis as text."""
-    said = [found.how for found in outcome.evidence.values() if found.how and _is_fact(found)]
-    if said:
-        return "; ".join(said)
-    return " and ".join(statement.text() for statement in outcome.route.statements)
-
-
-def _is_fact(found: Evidence) -> bool:
-    return isinstance(found.value, Truth)
+def _against(outcome: RouteOutcome) -> str:
+    """Return what speaks against the goal: the witness in words, else the false hypothesis."""
+    shown = [found.how for found in outcome.evidence.values() if found.witness and found.how]
+    if shown:
+        return "; ".join(shown)
+    false = " and ".join(statement.text() for statement in outcome.route.statements)
+    return f"{false} is false"
 
 
 def _reason(judgement: Judgement) -> str:
     if judgement.verdict is not Verdict.UNDECIDED:
         return judgement.reason
     opened = [
-        f"{outcome.route.title}: {_why(outcome)}" for outcome in judgement.outcomes if _why(outcome)
+        f"{outcome.route.title}: {_why(outcome)}"
+        for outcome in judgement.outcomes
+        if _why(outcome) and (outcome.applies or outcome.route.goal == judgement.goal.name)
+        and (outcome.applies or judgement.goal is not judgement.condition.goals[0])
     ]
     return "; ".join(opened)
 

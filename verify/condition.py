@@ -119,7 +119,11 @@ class Route:
 
 @dataclass(frozen=True)
 class RouteOutcome:
-    """What came of a route on one problem; ``decisions`` holds one `verify.decide.Decision` each."""
+    """What came of a route on one problem.
+
+    ``decisions`` holds one `verify.decide.Decision` for each statement; ``skipped`` says why the
+    route was not run, and ``applies`` is False if it could not speak about the problem at all.
+    """
 
     route: Route
     truth: Truth
@@ -127,6 +131,7 @@ class RouteOutcome:
     decisions: tuple[Any, ...] = ()
     seconds: float = 0.0
     skipped: str = ""
+    applies: bool = True
 
     @property
     def tried(self) -> bool:

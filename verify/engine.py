@@ -123,12 +123,15 @@ def _try_routes(
     timed = replace(effort, deadline=time.monotonic() + effort.budget)
     outcomes: dict[str, RouteOutcome] = {}
     for route in sorted(condition.routes, key=lambda route: route.cost == "expensive"):
-        reason = route.applies(problem)
+        unfit = route.applies(problem)
+        reason = unfit
         decided = _status(condition, goal, list(outcomes.values())) is not Truth.UNDECIDED
         if reason is None and route.cost == "expensive" and decided and not effort.all_routes:
             reason = "the goal is decided already; --all-routes tries it nevertheless"
         if reason is not None:
-            outcomes[route.name] = RouteOutcome(route, Truth.UNDECIDED, {}, skipped=reason)
+            outcomes[route.name] = RouteOutcome(
+                route, Truth.UNDECIDED, {}, skipped=reason, applies=unfit is None
+            )
             continue
         if progress is not None:
             progress(f"{condition.name}: {route.title}")

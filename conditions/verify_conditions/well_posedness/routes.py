@@ -46,6 +46,10 @@ from verify_kernels.perron import enclose_perron_root
 
 Applies = Callable[[Problem], str | None]
 
+# Up to this width norms are enclosed from both sides, so that margins and Lipschitz constants are
+# sharp; beyond it one factorisation at the number where the statement turns is all that is spent.
+TWO_SIDED = 1024
+
 
 # Applicability -------------------------------------------------------------------------------
 
@@ -138,9 +142,10 @@ def beta(problem: Problem, effort: Effort, aim: Enclosure | None) -> Evidence:
 
 
 def _kernel(subject: Quantity, compute: Callable[..., Evidence]) -> Binding:
-    """Bind a quantity of W to a kernel that takes a backend and an aim."""
+    """Bind a quantity of W to a kernel; beyond `TWO_SIDED` it may stop at the aim."""
 
     def run(problem: Problem, effort: Effort, aim: Enclosure | None) -> Evidence:
+        aim = aim if problem.network.width > TWO_SIDED else None
         found: Evidence = problem.once(
             str(subject.symbol), lambda: compute(problem.weight, backend=effort.backend, aim=aim)
         )
@@ -161,7 +166,9 @@ def norm_of_a(problem: Problem, effort: Effort, aim: Enclosure | None) -> Eviden
     found: Evidence = problem.once(
         "norm_A",
         lambda: enclose_spectral_norm(
-            problem.network.weight.tensors()["A"], backend=effort.backend, aim=aim
+            problem.network.weight.tensors()["A"],
+            backend=effort.backend,
+            aim=aim if problem.network.width > TWO_SIDED else None,
         ),
     )
     return found
