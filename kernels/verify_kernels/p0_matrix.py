@@ -174,6 +174,7 @@ class _Block:
                 return {"vector": vector}
         return None
 
+    @np.errstate(all="ignore")
     def _vector_proposals(self, n: int) -> list[list[int]]:
         proposals = [[1] * n]
         ball = self.block.ball().mid

@@ -182,6 +182,7 @@ def _is_definite(symmetric: Array, error: float, module: ModuleType) -> bool:
     return bool(add_up(module.cholesky_defect(shifted), error) <= shift)
 
 
+@np.errstate(all="ignore")
 def run_tree(
     root: Ball,
     exact: ExactFamily | None,
@@ -236,10 +237,6 @@ class _Search:
         self.tree = Tree(Truth.UNDECIDED)
 
     def run(self) -> Tree:
-        with np.errstate(all="ignore"):
-            return self._run()
-
-    def _run(self) -> Tree:
         tree = self.tree
         while self.stack:
             if tree.nodes >= self.limit:
@@ -265,8 +262,7 @@ class _Search:
             steps.append(["empty"])
             return False
         if not (np.isfinite(node.mid).all() and np.isfinite(node.rad).all()):
-            self._open("a node left the range of binary64")
-            return False
+            return self._resolve([], indices, chosen)
         diagonal, radius = np.diag(node.mid), np.diag(node.rad)
         negative = np.flatnonzero(diagonal + radius <= 0.0)
         if negative.size:
@@ -381,7 +377,10 @@ def stability_weights(mid: Array) -> Array:
     for step in range(60):
         weights = np.exp(logs - logs.mean())
         scaled = mid * np.sqrt(weights)[:, None] / np.sqrt(weights)[None, :]
-        values, vectors = np.linalg.eigh(scaled + scaled.T)
+        symmetric = scaled + scaled.T
+        if not np.isfinite(symmetric).all():
+            break
+        values, vectors = np.linalg.eigh(symmetric)
         if values[0] > best:
             best, best_logs = float(values[0]), logs
         low = vectors[:, 0]
