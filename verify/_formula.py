@@ -7,7 +7,7 @@ form, and `algebraic_sign` decides the sign of a number made of rationals and ro
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -20,6 +20,7 @@ from verify._interval import DomainFault, Interval
 from verify.errors import StatementError
 
 Box = Mapping[sp.Symbol, Interval]
+Slopes = dict[sp.Symbol, Interval]
 
 _ZERO = Interval.point(0)
 _ONE = Interval.point(1)
@@ -108,9 +109,6 @@ def _fold(operation: Any, items: list[Interval], bits: int) -> Interval:
     return result
 
 
-Slopes = dict[sp.Symbol, Interval]
-
-
 def slopes(node: Node, box: Box, bits: int) -> tuple[Interval, Slopes]:
     """Return the value and an enclosure of the generalised gradient over the box.
 
@@ -182,47 +180,77 @@ def _branch_slopes(op: str, parts: list[tuple[Interval, Slopes]]) -> Slopes:
     return total
 
 
-def refined(node: Node, box: Box, bits: int) -> Interval:
-    """Enclose the formula over the box: operation by operation, monotonicity, mean value form."""
+def refined(
+    node: Node, box: Box, bits: int, sign_at: Callable[[Box], int | None] = lambda box: None
+) -> Interval:
+    """Enclose the formula over the box: operation by operation, monotonicity, mean value form.
+
+    ``sign_at`` gives the exact sign of the formula at a box of points, or None.
+    """
     result = value(node, box, bits)
     if result.is_point:
         return result
     try:
-        low = _extreme(node, dict(box), bits, up=False)
-        high = _extreme(node, dict(box), bits, up=True)
+        _, gradient = slopes(node, box, bits)
+        low = _extreme(node, box, gradient, bits, sign_at, up=False)
+        high = _extreme(node, box, gradient, bits, sign_at, up=True)
         result = result.intersection(Interval(low.lo, high.hi, low.lo_open, high.hi_open))
-        return result.intersection(_mean_value(node, box, bits))
+        return result.intersection(_mean_value(node, box, gradient, bits))
     except DomainFault:  # of a slope: the value itself is real
         return result
 
 
-def _extreme(node: Node, box: dict[sp.Symbol, Interval], bits: int, *, up: bool) -> Interval:
+def _extreme(
+    node: Node,
+    box: Box,
+    gradient: Slopes,
+    bits: int,
+    sign_at: Callable[[Box], int | None],
+    *,
+    up: bool,
+) -> Interval:
     """Evaluate on the face of the box on which a formula monotone in some symbols is extreme."""
-    while True:
-        _, gradient = slopes(node, box, bits)
+    face = dict(box)
+    narrowed = True
+    while narrowed:
         narrowed = False
         for symbol, slope in gradient.items():
-            own = box[symbol]
-            rising = slope.lo >= 0
-            if own.is_point or not (rising or slope.hi <= 0):
+            own = face[symbol]
+            if own.is_point or not (slope.lo >= 0 or slope.hi <= 0):
                 continue
-            end = own.hi if rising == up else own.lo
+            end = own.hi if (slope.lo >= 0) == up else own.lo
             if isinstance(end, Fraction):
-                box[symbol] = Interval.point(end)
+                face[symbol] = Interval.point(end)
                 narrowed = True
-        if not narrowed:
-            return value(node, box, bits)
+        if narrowed and not all(face[symbol].is_point for symbol in gradient):
+            _, gradient = slopes(node, face, bits)
+    result = value(node, face, bits)
+    if result.lo < 0 < result.hi and sign_at(face) == 0:
+        return _ZERO
+    return result
 
 
-def _mean_value(node: Node, box: Box, bits: int) -> Interval:
+def _mean_value(node: Node, box: Box, gradient: Slopes, bits: int) -> Interval:
     """Evaluate f(c) + f'(box) (box - c), which is tight on narrow boxes."""
-    _, gradient = slopes(node, box, bits)
     centre = dict(box) | {symbol: Interval.point(middle(box[symbol])) for symbol in gradient}
     total = value(node, centre, bits)
     for symbol, slope in gradient.items():
         offset = iv.add(box[symbol], iv.negative(centre[symbol]), bits)
         total = iv.add(total, iv.multiply(slope, offset, bits), bits)
     return total
+
+
+def size(node: Node) -> int:
+    """Return the number of operations."""
+    return 1 + sum(size(item) for item in node.items)
+
+
+def symbols_of(node: Node) -> Iterator[sp.Symbol]:
+    """Yield the symbols, each as often as it occurs."""
+    if node.op == "symbol":
+        yield node.data
+    for item in node.items:
+        yield from symbols_of(item)
 
 
 def middle(x: Interval) -> Fraction:

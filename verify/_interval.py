@@ -2,7 +2,7 @@
 
 An `Interval` is a set of real numbers. Its ends are `Fraction`s or infinities, each open (not
 attained) or closed. Sums, products, powers and roots round outward to ``bits`` significant bits
-only when an exact end would be longer than ``8 * bits`` bits; exp, log and the constants come from
+only when an exact end would be longer than ``4 * bits`` bits; exp, log and the constants come from
 python-flint's balls. So ``q <= 1`` at an upper end of exactly 1 is decided, and ``1/q > 0`` for
 unbounded q > 0 is too.
 
@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from flint import arb, ctx, fmpq, fmpz
@@ -25,7 +26,7 @@ from verify.enclosure import Enclosure
 INF = math.inf
 End = tuple[Fraction | float, bool]  # value, open
 
-_CAP = 1 << 20  # numbers beyond 2^(+-_CAP) are rounded outward to this power, 0 or infinity
+_CAP = 1 << 19  # numbers beyond 2^(+-_CAP) are rounded outward to this power, 0 or infinity
 
 
 class DomainFault(Exception):  # noqa: N818 - control flow, not an error
@@ -78,6 +79,9 @@ class Interval:
         return Interval(lo, hi, lo_open, not hi_open)
 
 
+_ONE = Interval(Fraction(1), Fraction(1))
+
+
 def _ends(*intervals: Interval, low: bool) -> list[End]:
     return [(x.lo, x.lo_open) if low else (x.hi, x.hi_open) for x in intervals]
 
@@ -92,11 +96,11 @@ def _outer(low: Iterable[End], high: Iterable[End], bits: int) -> Interval:
 
 
 def round_down(value: Fraction | float, is_open: bool, bits: int) -> End:
-    """Return a lower end <= value of at most ``bits`` bits if value is longer than 8 * bits."""
+    """Return a lower end <= value of at most ``bits`` bits if value is longer than 4 * bits."""
     if isinstance(value, float):
         return value, True
     n, d = value.numerator, value.denominator
-    if n.bit_length() + d.bit_length() <= 8 * bits:
+    if n.bit_length() + d.bit_length() <= 4 * bits:
         return value, is_open
     size = n.bit_length() - d.bit_length()
     if size > _CAP:
@@ -138,6 +142,14 @@ def _plus(a: Fraction | float, b: Fraction | float) -> Fraction | float:
 
 def multiply(x: Interval, y: Interval, bits: int) -> Interval:
     """Return x y; an extremum of the product lies at a corner, or is 0 along an edge."""
+    if x == _ONE or y == _ONE:
+        return y if x == _ONE else x
+    if x.lo >= 0 and y.lo >= 0:
+        return _outer(
+            [_product((x.lo, x.lo_open), (y.lo, y.lo_open))],
+            [_product((x.hi, x.hi_open), (y.hi, y.hi_open))],
+            bits,
+        )
     corners = [
         _product(a, b)
         for a in ((x.lo, x.lo_open), (x.hi, x.hi_open))
@@ -265,6 +277,7 @@ def _precision(bits: int) -> Iterator[None]:
         ctx.prec = before
 
 
+@lru_cache(maxsize=64)
 def constant(name: str, bits: int) -> Interval:
     """Return an enclosure of pi or e."""
     with _precision(bits):

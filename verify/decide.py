@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import itertools
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import sympy as sp
 from sympy.core.relational import Relational
@@ -30,6 +30,8 @@ from verify._formula import (
     formula,
     middle,
     refined,
+    size,
+    symbols_of,
     value,
 )
 from verify._interval import INF, DomainFault, Interval, absolute, negative
@@ -38,10 +40,11 @@ from verify.errors import StatementError
 from verify.verdict import Truth, conjunction, disjunction
 
 _LADDER = (64, 256, 1024, 4096)  # bits
-_BITS = 192  # of margins and of boxes that are bisected
-_BOXES = 400
+_BITS = 192  # of margins and points
+_WORK = 4000  # operations in the parts of a bisected box
 _ZERO = Interval.point(0)
 _REALS = Interval(-INF, INF, True, True)
+_NOT_NEGATIVE = Interval(Fraction(0), INF, False, True)
 _RELATIONS = (sp.Lt, sp.Le, sp.Gt, sp.Ge, sp.Eq, sp.Ne)
 
 
@@ -88,7 +91,12 @@ def decide(
     _check(hypothesis, enclosures, facts)
     used = [symbol for symbol in _numbers(hypothesis) if symbol in enclosures]
     box = {symbol: Interval.of(enclosures[symbol]) for symbol in used}
-    return Decision(_decided(hypothesis, box, facts), _margins(hypothesis, box))
+    truth = _decided(hypothesis, box, facts)
+    margins = []
+    for relation in _relations(hypothesis):
+        own = truth if relation == hypothesis else _relation_truth(relation, box, _BITS)
+        margins.append(Margin(relation, _margin(relation, own, box)))
+    return Decision(truth, tuple(margins))
 
 
 def evaluate(expression: sp.Expr, enclosures: Mapping[sp.Symbol, Enclosure]) -> Enclosure:
@@ -122,7 +130,10 @@ def aim_for(
 def _turning_point(
     relation: Relational, symbol: sp.Symbol, known: Mapping[sp.Symbol, Enclosure]
 ) -> Enclosure | None:
-    rest, dependent = sp.expand(relation.lhs - relation.rhs).as_independent(symbol, as_Add=True)
+    difference = relation.lhs - relation.rhs
+    if _is_small(difference):
+        difference = sp.expand(difference)
+    rest, dependent = difference.as_independent(symbol, as_Add=True)
     factor, power = dependent.as_independent(symbol, as_Add=False)
     base, exponent = power.as_base_exp()
     solvable = base == symbol and isinstance(exponent, sp.Rational)
@@ -199,7 +210,14 @@ def _decided(hypothesis: Boolean, box: Box, facts: Mapping[sp.Symbol, Truth]) ->
         truth = _truth(hypothesis, box, facts, bits)
         if truth is not Truth.UNDECIDED:
             return truth
-    return _bisected(hypothesis, box, facts)
+    return _bisected(hypothesis, box, facts) if _repeats(hypothesis, box) else Truth.UNDECIDED
+
+
+def _repeats(hypothesis: Boolean, box: Box) -> bool:
+    """Return whether a symbol with a range occurs twice; else bisection adds nothing."""
+    sides = (formula(side) for r in _relations(hypothesis) for side in r.args)
+    occurring = [symbol for side in sides for symbol in symbols_of(side)]
+    return any(occurring.count(symbol) > 1 and not own.is_point for symbol, own in box.items())
 
 
 def _truth(hypothesis: sp.Basic, box: Box, facts: Mapping[sp.Symbol, Truth], bits: int) -> Truth:
@@ -221,9 +239,9 @@ def _relation_truth(relation: Relational, box: Box, bits: int) -> Truth:
         truth = _compared(relation, lhs, rhs)
         if truth is not Truth.UNDECIDED:
             return truth
-        if all(box[symbol].is_point for symbol in relation.free_symbols):
-            sign = _point_sign(relation, box)
-            return truth if sign is None else _compared(relation, Interval.point(sign), _ZERO)
+        sign = _point_sign(relation, box)
+        if sign is not None:
+            return _compared(relation, Interval.point(sign), _ZERO)
     except DomainFault:
         return Truth.UNDECIDED
     return _compared(relation, _difference(relation, box, bits), _ZERO)
@@ -248,14 +266,17 @@ def _either(proved: bool, refuted: bool) -> Truth:
 
 
 def _point_sign(relation: Relational, box: Box) -> int | None:
-    """Return the exact sign of lhs - rhs at a point, or None."""
+    """Return the exact sign of lhs - rhs at a point, or None if it is none or too hard."""
+    if not all(box[symbol].is_point for symbol in relation.free_symbols):
+        return None
     difference = sp.Add(relation.lhs, -relation.rhs, evaluate=False)
     sign = algebraic_sign(formula(difference), box)
     if sign is not None:
         return sign
     numbers = {s: _rational(box[s].lo) for s in relation.free_symbols}
     lhs, rhs = (side.xreplace(numbers) for side in relation.args)
-    return 0 if sp.expand_log(sp.expand(lhs - rhs)) == 0 else None
+    split = all(abs(x.p).bit_length() <= 64 >= x.q.bit_length() for x in numbers.values())
+    return 0 if sp.expand_log(sp.expand(lhs - rhs), factor=split) == 0 else None
 
 
 def _rational(end: Fraction | float) -> sp.Rational:
@@ -267,21 +288,34 @@ def _rational(end: Fraction | float) -> sp.Rational:
 def _forms(expression: sp.Expr) -> tuple[Node, ...]:
     """Return forms of a formula, equal where it is real; the box says which is tightest."""
     nodes = [formula(expression)]
-    for rewrite in (sp.expand, sp.factor):
+    for rewrite in (sp.expand, sp.factor) if _is_small(expression) else ():
         with suppress(sp.PolynomialError, NotImplementedError, StatementError):
             nodes.append(formula(rewrite(expression)))
     return tuple(dict.fromkeys(nodes))
 
 
+def _is_small(expression: sp.Expr) -> bool:
+    """Return whether expanding the formula is cheap."""
+    powers = (power.exp for power in expression.atoms(sp.Pow))
+    exponents = (exponent for exponent in powers if exponent.is_Rational)
+    return sp.count_ops(expression) <= 100 and all(abs(e) <= 8 for e in exponents)
+
+
 def _difference(relation: Relational, box: Box, bits: int) -> Interval:
-    return _best(_forms(relation.lhs - relation.rhs), box, bits)
+    forms = _forms(relation.lhs - relation.rhs)
+    return _best(forms, box, bits, partial(_point_sign, relation))
 
 
-def _best(forms: tuple[Node, ...], box: Box, bits: int) -> Interval:
+def _best(
+    forms: tuple[Node, ...],
+    box: Box,
+    bits: int,
+    sign_at: Callable[[Box], int | None] = lambda box: None,
+) -> Interval:
     result = _REALS
     for form in forms:
         try:
-            result = result.intersection(refined(form, box, bits))
+            result = result.intersection(refined(form, box, bits, sign_at))
         except DomainFault:  # of this form only; another may have no division by zero
             continue
     return result
@@ -315,11 +349,12 @@ def _points(box: Box) -> Iterator[Box]:
 def _bisected(hypothesis: Boolean, box: Box, facts: Mapping[sp.Symbol, Truth]) -> Truth:
     """Bisect the box until every part has the same truth, two parts differ, or too many parts."""
     queue, seen = deque([dict(box)]), set[Truth]()
-    for _ in range(_BOXES):
+    operations = sum(size(formula(side)) for r in _relations(hypothesis) for side in r.args)
+    for _ in range(_WORK // max(operations, 10)):
         if not queue:
             return seen.pop()
         part = queue.popleft()
-        truth = _truth(hypothesis, part, facts, _BITS)
+        truth = _truth(hypothesis, part, facts, _LADDER[0])
         if truth is Truth.UNDECIDED:
             halves = _halves(part)
             if not halves:
@@ -354,11 +389,8 @@ def _width(own: Interval) -> Fraction | float:
 # --- margins ---------------------------------------------------------------------------------
 
 
-def _margins(hypothesis: Boolean, box: Box) -> tuple[Margin, ...]:
-    return tuple(Margin(relation, _margin(relation, box)) for relation in _relations(hypothesis))
-
-
-def _margin(relation: Relational, box: Box) -> Enclosure:
+def _margin(relation: Relational, truth: Truth, box: Box) -> Enclosure:
+    """Return the room of a relation, with the sign that belongs to its truth."""
     if not _is_real(relation.args, box):
         return Enclosure.unbounded()
     room = _difference(relation, box, _BITS)
@@ -368,6 +400,10 @@ def _margin(relation: Relational, box: Box) -> Enclosure:
         room = absolute(room)
     elif isinstance(relation, sp.Eq):
         room = negative(absolute(room))
+    if truth is Truth.PROVED:
+        room = room.intersection(_NOT_NEGATIVE)
+    elif truth is Truth.REFUTED:
+        room = room.intersection(negative(_NOT_NEGATIVE))
     return room.enclosure()
 
 
