@@ -1,0 +1,456 @@
+"""Diagonal Lyapunov inequality: (I - alpha W)^T Lambda (I - beta W) + transpose > 0."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from verify.enclosure import INF, Enclosure, round_down
+from verify.errors import InputError
+from verify.evidence import Evidence, Witness
+from verify_kernels import definiteness, small_spectrum
+from verify_kernels._rounding import Array, U, add_up, mul_up, norm_up
+from verify_kernels.components import Index, strong_components, zero_pattern
+from verify_kernels.diagonal_search import conversions, searches
+from verify_kernels.enclosed_products import Balls, add, affine, product, scale, transpose
+from verify_kernels.matrix import MatrixEnclosure, rational_matrix
+from verify_kernels.perron import as_enclosure
+from verify_kernels.positive_vector import integer_vector, power_of_two
+
+KIND = "diagonal-lyapunov"
+EXACT_WIDTH = 16  # up to here definiteness of S is decided in rationals
+FACTOR_WIDTH = 512  # up to here the witness holds an integer factor of each block
+FACTOR_BITS = 40
+LEAST = Fraction(1, 2**200)  # the least margin that counts as found
+RANKED = 256  # up to here candidates are compared before one is verified
+HOW = "diagonal Lambda, verified factorisation of S on each strongly connected block"
+PRODUCTS = "matrix products are conventional (checked by a self-test, not proved)"
+
+
+def enclose_diagonal_margin(
+    weight: ArrayLike | MatrixEnclosure,
+    *,
+    alpha: Fraction = Fraction(0),
+    beta: Fraction = Fraction(1),
+    deadline: float = math.inf,
+    backend: str = "auto",
+    search: str = "conversions",
+) -> Evidence:
+    """Bound the largest margin of S = (I - alpha W)^T Lambda (I - beta W) + transpose from below.
+
+    The margin of Lambda is the smallest eigenvalue of Lambda^-1/2 S Lambda^-1/2; the quantity is
+    its supremum over all diagonal Lambda > 0. For a reducible W it is the least of the strongly
+    connected blocks' suprema: scaling the blocks of Lambda apart makes the rest of S vanish.
+    Candidates come from `verify_kernels.diagonal_search` and need no proof; S is then evaluated
+    with an error bound and proved definite.
+
+    Args:
+        weight: W, shape (m, m), finite floats (exact) or an enclosure: Lambda holds for all of it.
+        alpha: least slope; 0 and ``beta`` = 1 give Lambda M + M^T Lambda, M = I - W.
+        beta: largest slope.
+        deadline: value of `time.monotonic` after which no further candidate is tried.
+        backend: handed on to the factorisation; every backend is rigorous.
+        search: ``conversions`` or ``full`` (with the optimisers).
+
+    Returns:
+        Evidence with [margin, +inf), margin > 0, and the witness "diagonal-lyapunov": for each
+        block its indices, Lambda in integers and, from 17 to 512 rows, an integer factor; or an
+        unbounded enclosure with the reason.
+
+    Error bound:
+        with D a power-of-two scaling, l = D Lambda D in [1/2, 4), X = l D^-1 W D:
+        ||fl(S) - D S D||_2 <= 1.01 u (2 ||X||_F + ||S||_F + ||diag S||_F) + radii for alpha = 0,
+        beta = 1; else the radii of `verify_kernels.enclosed_products`.
+
+    Raises:
+        InputError: W is not square or not finite; an unknown search.
+
+    Source:
+        A. Berman and R. J. Plemmons, Nonnegative matrices in the mathematical sciences, on
+        diagonal stability; the Schur test for the conversions.
+    """
+    given = as_enclosure(weight, where="enclose_diagonal_margin")
+    if search not in ("conversions", "full"):
+        raise InputError(
+            f"enclose_diagonal_margin: expected search to be 'conversions' or 'full', "
+            f"but got {search!r}"
+        )
+    margin: Fraction | None = None
+    parts: list[dict[str, Any]] = []
+    blocks = sorted(strong_components(zero_pattern(given)), key=len)
+    for index in blocks:
+        task = _Task(_block(given, index), alpha, beta, deadline, backend, search == "full")
+        found = _block_margin(task)
+        if found is None:
+            late = time.monotonic() >= deadline
+            why = "the time is used up" if late else "no diagonal Lambda was found"
+            return Evidence(
+                Enclosure.unbounded(), how=HOW, why_open=f"{why} for a block of {len(index)}"
+            )
+        margin = found.margin if margin is None else min(margin, found.margin)
+        parts.append({"index": [int(i) for i in index], **found.data()})
+    if margin is None:
+        return Evidence(Enclosure(Fraction(2), INF), Witness(KIND, {"blocks": []}), how=HOW)
+    witness = Witness(KIND, {"alpha": alpha, "beta": beta, "blocks": parts})
+    assumes = (PRODUCTS,) if len(blocks[-1]) > EXACT_WIDTH else ()
+    return Evidence(Enclosure(round_down(margin), INF), witness, assumes, how=HOW)
+
+
+@dataclass(frozen=True, eq=False)
+class _Task:
+    weight: MatrixEnclosure
+    alpha: Fraction
+    beta: Fraction
+    deadline: float
+    backend: str
+    full: bool
+
+
+@dataclass(frozen=True, eq=False)
+class _Found:
+    """A margin, Lambda in integers, what proposed it, and a factor for exact checking."""
+
+    margin: Fraction
+    scaling: Array
+    by: str
+    factor: Array | None = None
+
+    def data(self) -> dict[str, Any]:
+        """Return what the witness stores."""
+        integers = integer_vector(self.scaling)
+        stored: dict[str, Any] = {"diagonal": integers, "margin": self.margin, "by": self.by}
+        if self.factor is not None:
+            stored |= {
+                "factor": self.factor,
+                "bits": FACTOR_BITS,
+                "exponents": [int(e) for e in _exponents(self.scaling)],
+                "unit": Fraction(float(self.scaling[0])) / integers[0],
+            }
+        return stored
+
+
+def _exponents(scaling: Array) -> NDArray[np.int64]:
+    """Return the exponents of D: D Lambda D has entries in [1/2, 2)."""
+    return -(np.frexp(scaling)[1].astype(np.int64) // 2)
+
+
+def _block(given: MatrixEnclosure, index: Index) -> MatrixEnclosure:
+    if len(index) == given.shape[0]:
+        return given
+    grid = np.ix_(index, index)
+    exact = None
+    if given.exact is not None:
+        from flint import fmpq_mat
+
+        rows = [int(i) for i in index]
+        entries = [given.exact[i, j] for i in rows for j in rows]
+        exact = fmpq_mat(len(rows), len(rows), entries)
+    return MatrixEnclosure(given.mid[grid], None if given.rad is None else given.rad[grid], exact)
+
+
+def _block_margin(task: _Task) -> _Found | None:
+    if task.weight.shape[0] == 1:
+        return _scalar_margin(task)
+    with np.errstate(all="ignore"):
+        reduced = _reduced(task)
+        if reduced is None:
+            return None
+        best: Array | None = None
+        for by, scaling in _candidates(task, reduced):
+            found = _verified(task, scaling, by)
+            if found is not None:
+                return found
+            best = scaling if best is None else best
+            if time.monotonic() >= task.deadline:
+                return None
+        if not task.full:
+            return None
+        start = best if best is not None else np.ones(len(reduced))
+        for by, scaling in searches(reduced, start, task.deadline):
+            found = _verified(task, scaling, by)
+            if found is not None:
+                return found
+    return None
+
+
+def _scalar_margin(task: _Task) -> _Found | None:
+    """Return 2 (1 - alpha w)(1 - beta w), least over the enclosure, if it is positive."""
+    if task.weight.exact is not None:
+        entry = task.weight.exact[0, 0]
+        ends = [Fraction(int(entry.p), int(entry.q))]
+    else:
+        mid = Fraction(float(task.weight.mid[0, 0]))
+        rad = task.weight.rad
+        spread = Fraction(0) if rad is None else Fraction(float(rad[0, 0]))
+        ends = [mid - spread, mid + spread]
+    one = [1 - task.alpha * w for w in ends]
+    other = [1 - task.beta * w for w in ends]
+    least = min(2 * a * b for a in one for b in other)
+    return _Found(least, np.ones(1), "the only entry") if least > 0 else None
+
+
+def _reduced(task: _Task) -> Array | None:
+    """Return floats near (beta - alpha)(I - alpha W)^-1 W, for the search only."""
+    mid, alpha, beta = task.weight.mid, float(task.alpha), float(task.beta)
+    moved = (beta - alpha) * mid
+    if alpha != 0.0:
+        try:
+            moved = np.asarray(np.linalg.solve(np.eye(len(mid)) - alpha * mid, moved))
+        except np.linalg.LinAlgError:
+            return None
+    return np.asarray(moved, dtype=np.float64) if np.isfinite(moved).all() else None
+
+
+def _candidates(task: _Task, reduced: Array) -> Iterator[tuple[str, Array]]:
+    """Yield candidates, for small blocks the most promising first."""
+    if len(reduced) > RANKED:
+        yield from conversions(reduced)
+        return
+    ranked = [(-_promise(reduced, s), by, s) for by, s in conversions(reduced)]
+    for _, by, scaling in sorted(ranked, key=lambda item: item[0]):
+        yield by, scaling
+
+
+def _promise(reduced: Array, scaling: Array) -> float:
+    root = np.sqrt(scaling)
+    normal = root[:, None] * reduced / root[None, :]
+    symmetric = 2.0 * np.eye(len(reduced)) - (normal + normal.T)
+    if not np.isfinite(symmetric).all():
+        return -math.inf
+    return float(np.linalg.eigvalsh(symmetric)[0])
+
+
+# ---------------------------------------------------------------- verification
+
+
+def _verified(task: _Task, scaling: Array, by: str) -> _Found | None:
+    """Return the proof for this Lambda, rounded to powers of two, to 20 bits or not at all."""
+    powers = np.ldexp(1.0, np.rint(np.log2(scaling)).astype(np.int64))
+    mantissa, exponent = np.frexp(scaling)
+    rounded = np.ldexp(np.rint(mantissa * 2.0**20), exponent - 20)
+    tried: list[Array] = []
+    for candidate in (powers, rounded, scaling):
+        if any(np.array_equal(candidate, old) for old in tried):
+            continue
+        if tried and time.monotonic() >= task.deadline:
+            return None
+        found = _margin_of(task, candidate, by)
+        if found is not None:
+            return found
+        tried.append(candidate)
+    return None
+
+
+def _margin_of(task: _Task, scaling: Array, by: str) -> _Found | None:
+    exponents = _exponents(scaling)
+    level = np.ldexp(scaling, 2 * exponents)  # l = D Lambda D in [1/2, 2), exact
+    evaluated = _evaluate(task, level, exponents)
+    if evaluated is None:
+        return None
+    S, error = evaluated
+    proof = _Proof(S, error, _exact_inequality(task, level, exponents), task.backend)
+    least = proof.least()
+    if least is None:
+        return None
+    factor = _integer_factor(S, float(least)) if EXACT_WIDTH < len(S) <= FACTOR_WIDTH else None
+    return _Found(least / Fraction(float(np.max(level))), scaling, by, factor)
+
+
+@dataclass(frozen=True, eq=False)
+class _Proof:
+    """Proves lambda_min(S) > c for the floats S with an error, or for the exact S."""
+
+    S: Array
+    error: float
+    exact: Any
+    backend: str
+
+    def exceeds(self, c: Fraction) -> bool:
+        """Return whether lambda_min > c is proved."""
+        if self.exact is not None:
+            return small_spectrum.is_definite(self.exact, c)
+        return math.isfinite(self.error) and definiteness.proves_definite(
+            self.S, at_least=c, error=self.error, backend=self.backend
+        )
+
+    def least(self) -> Fraction | None:
+        """Return some c > 0 with lambda_min > c, near the largest provable one, or None."""
+        if not self.exceeds(LEAST):
+            return None
+        top = float(np.min(np.diagonal(self.S)))  # lambda_min is at most this
+        if len(self.S) <= RANKED:
+            near = float(np.linalg.eigvalsh(self.S)[0])
+            if math.isfinite(near) and near > 0.0:
+                c = Fraction(near) * (1 - Fraction(1, 2**20))
+                if self.exceeds(c):
+                    return c
+        low, high = -40, 0  # powers of two times top
+        while high - low > 1:
+            middle = (low + high) // 2
+            if self.exceeds(Fraction(top) * power_of_two(middle)):
+                low = middle
+            else:
+                high = middle
+        c = Fraction(top) * power_of_two(low)
+        return c if low > -40 or self.exceeds(c) else LEAST
+
+
+def _evaluate(
+    task: _Task, level: Array, exponents: NDArray[np.int64]
+) -> tuple[Array, float] | None:
+    """Return floats S and a bound of ||S - D S D||_2 for all W of the enclosure."""
+    size = len(level)
+    zero = np.zeros(size)
+    left = Balls(np.ldexp(1.0, -exponents), zero)
+    right = Balls(np.ldexp(1.0, exponents), zero)
+    try:
+        scaled = scale(MatrixEnclosure(task.weight.mid, task.weight.rad), left, right)
+        if task.alpha == 0 and task.beta == 1:
+            S, error = _simple_inequality(scaled, level)
+        else:
+            S, error = _general_inequality(scaled, level, task.alpha, task.beta)
+    except InputError:
+        return None
+    return (S, error) if np.isfinite(S).all() else None
+
+
+def _simple_inequality(scaled: MatrixEnclosure, level: Array) -> tuple[Array, float]:
+    """Evaluate 2 l - l W - (l W)^T."""
+    X = level[:, None] * scaled.mid
+    S = -(X + X.T)
+    S[np.diag_indices_from(S)] += 2.0 * level
+    rounding = add_up(mul_up(2.0, norm_up(X)), mul_up(2.0, norm_up(S)), mul_up(4.0, norm_up(level)))
+    error = mul_up(1.01 * U, rounding)
+    error = add_up(error, mul_up(4.0 * len(level), 2.0**-1074))
+    if scaled.rad is not None:
+        error = add_up(error, mul_up(4.0, norm_up(scaled.rad)))
+    return S, error
+
+
+def _general_inequality(
+    scaled: MatrixEnclosure, level: Array, alpha: Fraction, beta: Fraction
+) -> tuple[Array, float]:
+    """Evaluate (I - alpha W)^T l (I - beta W) + transpose with entrywise radii."""
+    left = affine(scaled, Fraction(1), -alpha)
+    right = scale(affine(scaled, Fraction(1), -beta), Balls(level, np.zeros(len(level))), None)
+    half = product(transpose(left), right)
+    total = add(half, transpose(half))
+    return total.mid, total.radius_norm()
+
+
+def _exact_inequality(task: _Task, level: Array, exponents: NDArray[np.int64]) -> Any:
+    """Return D S D as ``fmpq_mat`` for small exact W, else None."""
+    size = len(level)
+    if size > EXACT_WIDTH or not task.weight.is_exact:
+        return None
+    weight = task.weight
+    exact = weight.exact if weight.exact is not None else rational_matrix(weight.mid)
+    lam = [
+        Fraction(float(v)) * power_of_two(-2 * int(e))
+        for v, e in zip(level, exponents, strict=True)
+    ]
+    unit = [power_of_two(int(e)) for e in exponents]
+    return _scaled_inequality(exact, lam, unit, task.alpha, task.beta)
+
+
+def _scaled_inequality(
+    exact: Any, lam: list[Fraction], unit: list[Fraction], alpha: Fraction, beta: Fraction
+) -> Any:
+    """Return D ((I - alpha W)^T Lambda (I - beta W) + transpose) D exactly."""
+    from flint import fmpq, fmpq_mat
+
+    size = exact.nrows()
+
+    def rational(value: Fraction) -> Any:
+        return fmpq(value.numerator, value.denominator)
+
+    def diagonal(values: list[Fraction]) -> Any:
+        matrix = fmpq_mat(size, size)
+        for i, value in enumerate(values):
+            matrix[i, i] = rational(value)
+        return matrix
+
+    identity = diagonal([Fraction(1)] * size)
+    left = (identity - exact * rational(alpha)) * diagonal(unit)
+    right = (identity - exact * rational(beta)) * diagonal(unit)
+    half = left.transpose() * (diagonal(lam) * right)
+    return half + half.transpose()
+
+
+# ---------------------------------------------------------------- witness
+
+
+def _integer_factor(S: Array, least: float) -> Array | None:
+    """Return L, int64, with 2^-2b L L^T below S and S - 2^-2b L L^T diagonally dominant."""
+    shifted = S - 0.5 * least * np.eye(len(S))
+    try:
+        factor = np.linalg.cholesky(shifted)
+    except np.linalg.LinAlgError:
+        return None
+    if not np.isfinite(factor).all() or float(np.max(np.abs(factor))) >= 2.0 ** (62 - FACTOR_BITS):
+        return None
+    return np.asarray(np.rint(np.ldexp(factor, FACTOR_BITS)), dtype=np.int64)
+
+
+def replay_diagonal(weight: Any, witness: Witness) -> bool:
+    """Check the inequality exactly from a witness with factors: True is a proof in integers.
+
+    The blocks must be disjoint, cover all indices and leave no entry of W from a later block to
+    an earlier one; on each, D S D minus L L^T must be strictly diagonally dominant with a
+    positive diagonal, so that S > 0; up to 16 rows S > 0 is decided without a factor.
+
+    Args:
+        weight: W as ``fmpq_mat``, or floats of shape (m, m).
+        witness: of the kind "diagonal-lyapunov".
+    """
+    exact = weight if hasattr(weight, "numer_denom") else rational_matrix(np.asarray(weight))
+    if witness.kind != KIND:
+        return False
+    blocks = witness.data["blocks"]
+    covered = sorted(i for block in blocks for i in block["index"])
+    if covered != list(range(exact.nrows())):
+        return False
+    if not blocks:
+        return True
+    alpha, beta = witness.data["alpha"], witness.data["beta"]
+    return _is_triangular(exact, blocks) and all(
+        _replay_block(exact, block, alpha, beta) for block in blocks
+    )
+
+
+def _is_triangular(exact: Any, blocks: list[Mapping[str, Any]]) -> bool:
+    """Whether the graph of the blocks has no cycle."""
+    place = {i: k for k, block in enumerate(blocks) for i in block["index"]}
+    pattern = np.array([[1.0 if v != 0 else 0.0 for v in row] for row in exact.tolist()])
+    components = strong_components(pattern)
+    return all(len({place[int(i)] for i in part}) == 1 for part in components)
+
+
+def _replay_block(exact: Any, block: Mapping[str, Any], alpha: Fraction, beta: Fraction) -> bool:
+    from flint import fmpq, fmpq_mat, fmpz_mat
+
+    rows, integers = block["index"], block["diagonal"]
+    size = len(rows)
+    if len(integers) != size or any(value <= 0 for value in integers):
+        return False
+    part = fmpq_mat(size, size, [exact[i, j] for i in rows for j in rows])
+    scale_by = Fraction(block.get("unit", 1))  # any positive factors prove the same
+    unit = [power_of_two(int(e)) for e in block.get("exponents", [0] * size)]
+    if scale_by <= 0 or len(unit) != size:
+        return False
+    lam = [value * scale_by for value in integers]
+    inequality = _scaled_inequality(part, lam, unit, alpha, beta)
+    if "factor" not in block:
+        return size <= EXACT_WIDTH and small_spectrum.is_definite(inequality, Fraction(0))
+    entries = [int(v) for v in np.tril(block["factor"]).ravel()]
+    lower = fmpz_mat(size, size, entries)
+    gram = fmpq_mat(lower * lower.transpose()) * fmpq(1, 1 << (2 * int(block["bits"])))
+    rest = (inequality - gram).tolist()
+    return all(2 * row[i] > sum(abs(v) for v in row) for i, row in enumerate(rest))
