@@ -63,6 +63,8 @@ def _ball(number: Fraction) -> Ball:
 
 def _rising(function: Callable[[Ball], Ball], x: Ball) -> Ball:
     """Enclose a nondecreasing function by its values at the ends."""
+    if x.is_exact():
+        return function(x)
     return function(x.lower()).union(function(x.upper()))
 
 
