@@ -306,11 +306,20 @@ def stems_of(models: Sequence[str]) -> list[str]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a file whole or not at all: beside its place first, then renamed."""
+    """Write a file whole or not at all: beside its place first, then renamed.
+
+    What exists and is no plain file (a pipe, /dev/stdout) is written to and never replaced; a
+    link keeps pointing where it points.
+    """
+    content = text.encode("utf-8", errors="replace")
+    if path.exists() and (not path.is_file() or path.is_relative_to("/dev")):
+        path.write_bytes(content)
+        return
+    path = path.resolve()
     path.parent.mkdir(parents=True, exist_ok=True)
     fresh = path.with_name(f".{path.name}.{os.getpid()}.new")
     try:
-        fresh.write_text(text, encoding="utf-8", errors="replace", newline="\n")
+        fresh.write_bytes(content)
         fresh.replace(path)
     finally:
         fresh.unlink(missing_ok=True)

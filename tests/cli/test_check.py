@@ -230,6 +230,18 @@ def test_an_existing_report_survives_a_renderer_that_fails(
     assert list(tmp_path.iterdir()) == [page]
 
 
+def test_a_pipe_is_written_to_and_a_link_stays_a_link(tmp_path: Path) -> None:
+    from verify.cli_check import write_text
+
+    write_text(Path("/dev/null"), "text")
+    assert Path("/dev/null").is_char_device()
+    (tmp_path / "page.html").write_text("old", encoding="utf-8")
+    (tmp_path / "link.html").symlink_to(tmp_path / "page.html")
+    write_text(tmp_path / "link.html", "new")
+    assert (tmp_path / "link.html").is_symlink()
+    assert (tmp_path / "page.html").read_text(encoding="utf-8") == "new"
+
+
 def _refuse(*args: Any) -> None:
     raise OSError("full")
 
