@@ -11,6 +11,7 @@ Values of a witness are written as
     Enclosure         {"enclosure": {"lo": hex, "hi": hex}}
     array             {"tensor": name, "digest": "sha256:..."}, the array itself lies beside
     list of ints      {"integers": ["1", "2"]}, list of Fractions {"rationals": [["p", "q"], ...]}
+    mapping           {"record": {key: encoded value, ...}}
     other lists, text, booleans, None: as they are
 """
 
@@ -218,7 +219,7 @@ def encode_value(value: Any, arrays: MutableMapping[str, Any], prefix: str) -> A
         inner = {key: encode_value(item, arrays, f"{prefix}.{key}") for key, item in value.items()}
         return {"record": inner}
     raise CertificateError(
-        f"witness {prefix}: expected exact numbers, text, lists and arrays, "
+        f"witness {prefix}: expected exact numbers, text, lists, mappings and arrays, "
         f"but got {value!r} of type {type(value).__name__}"
     )
 
@@ -302,8 +303,9 @@ def _rational(pair: Any) -> Fraction:
 
 def tensors_named_in(value: Any) -> Iterator[tuple[str, str]]:
     """Yield (name, digest) of every array that an encoded value refers to."""
-    if isinstance(value, dict) and set(value) == {"tensor", "digest"}:
+    if isinstance(value, dict) and "tensor" in value:
         yield value["tensor"], value["digest"]
-    elif isinstance(value, list | dict):
-        for item in value if isinstance(value, list) else value.values():
-            yield from tensors_named_in(item)
+    elif isinstance(value, dict):
+        value = list(value.get("record", {}).values())
+    for item in value if isinstance(value, list) else ():
+        yield from tensors_named_in(item)

@@ -41,7 +41,7 @@ from verify.verdict import Truth, conjunction, disjunction
 
 _LADDER = (64, 256, 1024, 4096)  # bits
 _BITS = 192  # of margins and points
-_WORK = 4000  # operations in the parts of a bisected box
+_WORK = 2000  # operations in the parts of a bisected box
 _ZERO = Interval.point(0)
 _REALS = Interval(-INF, INF, True, True)
 _NOT_NEGATIVE = Interval(Fraction(0), INF, False, True)
