@@ -82,7 +82,11 @@ def a_priori_statement(
         f"gamma ||A(k)|| / sqrt(m) <= 2 c gamma = {2 * bound * gamma} < 1 at every step k of the "
         f"run, and the network is well posed there for every input",
         "sufficient",
-        Source("Gao2022", "arXiv:2110.05645, well-posedness along training; proof in words above"),
+        Source(
+            "Gao2022",
+            "arXiv:2110.05645, well-posedness along training; "
+            "||A(k)|| <= ||A(0)|| + ||A(k) - A(0)||_F",
+        ),
         "stored trajectory",
     )
 

@@ -212,6 +212,7 @@ def _tell_run(certified: CertifiedRun, say: Echo) -> None:
         f"All {certified.total_steps} steps of the run, by the a-priori argument: "
         f"{certified.at_every_step.value} ({certified.statement.text()})."
     )
+    say("That the loss goes to zero is the paper's claim for far wider networks, not made here.")
     say("")
 
 
