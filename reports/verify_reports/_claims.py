@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
 
 from verify_reports import _numbers
-from verify_reports._text import clean
+from verify_reports._text import capitalised, clean
 
 Record = Mapping[str, Any]
 
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "not applicable": "-"}
+_FEW_ENTRIES = 36
 NOTHING_FOLLOWS = "hypothesis false; nothing follows from this"
 
 
@@ -93,7 +95,7 @@ def margin_headline(claim: Record) -> str:
 def title_of(claim: Record) -> str:
     """Return the title of the strongest route for a table."""
     route = deciding(claim)
-    return "—" if route is None else clean(route["title"])
+    return "—" if route is None else capitalised(route["title"])
 
 
 def cost_of(provenance: Record, route: str | None = None) -> str:
@@ -110,10 +112,9 @@ def evidence_lines(route: Record) -> list[tuple[str, str, str]]:
     """Return (symbol or empty, value in words, how) for each quantity and fact of a route."""
     lines = []
     for symbol, found in route["quantities"].items():
-        value = _numbers.interval(found)
-        joint = "in" if value[0] in "[(" else "="
+        value = _numbers.related(*_numbers.ends(found))
         how = clean(found["why_open"] or found["how"])
-        lines.append((clean(symbol), f"{joint} {value}", f"{clean(found['meaning'])}; {how}"))
+        lines.append((clean(symbol), value, f"{clean(found['meaning'])}; {how}"))
     for found in route["facts"].values():
         how = clean(found["why_open"] or found["how"])
         lines.append(("", f"{clean(found['meaning'])}: {clean(found['truth'])}", how))
@@ -160,6 +161,19 @@ def commands(certificate: Certificate) -> str:
     for key, value in claim["settings"].items():
         words += ["--set", f"{name}.{clean(key)}={clean(value)}"]
     return shlex.join(words)
+
+
+def small_tensors(certificate: Certificate) -> list[tuple[str, list[list[str]]]]:
+    """Return stored tensors of few entries by role, in the shortest decimals that read back."""
+    shown = []
+    for role, entry in certificate.claim["tensors"].items():
+        shape = entry["shape"]
+        array = getattr(certificate, "network", {}).get(role)
+        if array is None or len(shape) not in (1, 2) or not 0 < math.prod(shape) <= _FEW_ENTRIES:
+            continue
+        rows = array.tolist() if len(shape) == 2 else [[number] for number in array.tolist()]
+        shown.append((clean(role), [[repr(number) for number in row] for row in rows]))
+    return shown
 
 
 def threshold(statement: Record) -> tuple[Fraction, str] | None:

@@ -63,7 +63,7 @@ def _against_number(latex: str, margin: Record, bound: Fraction, relation: str) 
     left, right = sorted((Fraction(0), 2 * bound))
     return _bar(
         latex=latex,
-        words=f"compared side in {_numbers.between(lo, hi)}, needed {relation} {bound}",
+        words=f"value {_numbers.related(lo, hi)}, needed {relation} {bound}",
         room=claims.margin_words(margin),
         ends=(lo, hi),
         axis=(left, right),
@@ -79,7 +79,7 @@ def _against_zero(margin: Record) -> Bar | None:
     size = max(finite) * Fraction(5, 4) or Fraction(1)
     return _bar(
         latex=margin["relation"],
-        words=f"larger side minus smaller side {_numbers.interval(margin)}, needed above 0",
+        words=f"larger side minus smaller side {_numbers.related(lo, hi)}, needed above 0",
         room=claims.margin_words(margin),
         ends=(lo, hi),
         axis=(-size, size),

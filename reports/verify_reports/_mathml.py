@@ -26,6 +26,10 @@ _ATTRIBUTES = {
 _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 
 
+# Browsers no longer style script capitals; they are letters of their own.
+_SCRIPT = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "𝒜ℬ𝒞𝒟ℰℱ𝒢ℋℐ𝒥𝒦ℒℳ𝒩𝒪𝒫𝒬ℛ𝒮𝒯𝒰𝒱𝒲𝒳𝒴𝒵", strict=True))
+
+
 @lru_cache(maxsize=1024)
 def mathml(latex: str) -> str:
     """Return the formula as MathML; what cannot be converted is shown as its source."""
@@ -52,5 +56,8 @@ def _written(element: Any) -> str:
         and "fence" not in element.attrib
     ):
         attributes += ' lspace="0" rspace="0"'  # a bar around a letter, not a relation
-    inside = escape(unescape(element.text or "")) + "".join(_written(child) for child in element)
+    text = unescape(element.text or "")
+    if element.attrib.get("mathvariant") == "script":
+        text, attributes = "".join(_SCRIPT.get(letter, letter) for letter in text), ""
+    inside = escape(text) + "".join(_written(child) for child in element)
     return f"<{element.tag}{space}{attributes}>{inside}</{element.tag}>"

@@ -96,6 +96,12 @@ def between(lo: Endpoint, hi: Endpoint) -> str:
     return f"{left}{down(lo)}, {up(hi)}{right}"
 
 
+def related(lo: Endpoint, hi: Endpoint) -> str:
+    """Return ``= 0.5`` or ``in [0.4, 0.6]``."""
+    text = between(lo, hi)
+    return f"in {text}" if text[0] in "[(" else f"= {text}"
+
+
 def interval(record: Mapping[str, Any]) -> str:
     """Return the enclosure of a record as text."""
     return between(*ends(record))

@@ -69,7 +69,7 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "math": lambda latex: Markup(mathml(str(latex))),
-        "interval": _numbers.interval,
+        "related": lambda record: _numbers.related(*_numbers.ends(record)),
         "shorten": shorten,
         "capitalised": capitalised,
         "counted": counted,

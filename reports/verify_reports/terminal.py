@@ -129,7 +129,7 @@ def _route(console: Any, certificate: Certificate, route: Record, told: set[str]
     """Print a route; what a quantity means is told where it occurs for the first time."""
     _print(console, "")
     cost = claims.cost_of(certificate.provenance, route["name"])
-    _print(console, f"{clean(route['title'])}  [{cost}]", style="bold")
+    _print(console, f"{capitalised(route['title'])}  [{cost}]", style="bold")
     for statement in route["statements"]:
         found = "; ".join(claims.margin_words(margin) for margin in statement["margins"])
         more = f"  ({found})" if found else ""
@@ -154,7 +154,7 @@ def _skipped(console: Any, routes: Sequence[Record]) -> None:
     for route in routes:
         reasons.setdefault(clean(route["why"]), []).append(clean(route["title"]))
     if reasons:
-        lines = [f"{', '.join(titles)}: {why}" for why, titles in reasons.items()]
+        lines = [f"{capitalised(', '.join(titles))}: {why}" for why, titles in reasons.items()]
         _list(console, "Not tried", lines)
 
 

@@ -196,6 +196,13 @@ def test_page_shows_the_witness_as_a_table(made: Any) -> None:
     assert "both return themselves, and they differ" in text
 
 
+def test_small_matrices_are_shown_so_that_a_witness_can_be_checked(made: Any) -> None:
+    certificate = deepcopy(made["fail"])
+    certificate.network = {"weight.W": SimpleNamespace(tolist=lambda: [[0.0, -3.0], [-3.0, 0.1]])}
+    text = html.render([certificate])
+    assert "<tr><td>0.0</td><td>-3.0</td></tr><tr><td>-3.0</td><td>0.1</td></tr>" in text
+
+
 def test_margin_is_drawn_with_its_text_equivalent(made: Any) -> None:
     text = html.render([made["pass"]])
     figure = re.search(r'<figure class="margin">(.*?)</figure>', text, re.DOTALL)
