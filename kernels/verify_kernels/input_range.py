@@ -285,7 +285,7 @@ class _Decision:
         if "z1" in data and "z2" in data:
             found = self._checked(x, b, [[_fmpq(e) for e in data[k]] for k in ("z1", "z2")])
             return found if found.value is Truth.REFUTED else None
-        if "y" in data and self._excludes(y := [_fmpq(e) for e in data["y"]], b):
+        if self._excludes(y := [_fmpq(e) for e in data.get("y", data["b"])], b):
             how = "a vector y excludes every equilibrium: y (v - W s(v)) <= 0 < y b"
             return _refuted("input-without-equilibrium", x, b, [], how, y=y)
         return None

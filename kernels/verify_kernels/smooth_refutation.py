@@ -16,7 +16,7 @@ from typing import Any
 
 import flint
 import numpy as np
-from flint import arb, arb_mat
+from flint import arb, arb_mat, fmpq, fmpq_mat
 
 from verify.enclosure import Enclosure
 from verify.evidence import Witness
@@ -61,6 +61,10 @@ def two_disjoint_equilibria(
     if enclosed.shape[0] == 0:
         return None
     search = _Search(enclosed.mid, activation)
+    if activation.name != "softplus" and enclosed.is_exact and enclosed.shape[0] <= _BALL_WIDTH:
+        witness = _at_centre(enclosed, activation, search)
+        if witness is not None:
+            return witness
     with np.errstate(all="ignore"):
         for count, v in enumerate(search.negative_points(bad)):
             if count >= tries or time.monotonic() > deadline:
@@ -199,18 +203,46 @@ def _prove(
     """Return the witness if both points have boxes, and the boxes are disjoint."""
     if not all(bool(np.isfinite(a).all()) for a in (b, z1, z2)):
         return None
-    both = [_box(weight, activation, b, z) for z in (z1, z2)]
-    if both[0] is None or both[1] is None:
+    one = _box(weight, activation, b, z1)
+    two = None if one is None else _box(weight, activation, b, z2)
+    return _witness([Fraction(float(e)) for e in b], one, two)
+
+
+def _witness(b: list[Fraction], one: Ends | None, two: Ends | None) -> Witness | None:
+    if one is None or two is None:
         return None
-    one, two = both[0], both[1]
-    apart = any(p[1] < q[0] or q[1] < p[0] for p, q in zip(one, two, strict=True))
-    if not apart:
+    if not any(p[1] < q[0] or q[1] < p[0] for p, q in zip(one, two, strict=True)):
         return None
-    data: dict[str, Any] = {"b": [Fraction(float(e)) for e in b]}
+    data: dict[str, Any] = {"b": b}
     for name, ends in (("z1", one), ("z2", two)):
         data[f"{name}_lo"] = [lo for lo, _ in ends]
         data[f"{name}_hi"] = [hi for _, hi in ends]
     return Witness("two-enclosures", data)
+
+
+def _at_centre(weight: MatrixEnclosure, activation: Activation, search: _Search) -> Witness | None:
+    """Try the bias whose equilibrium has v = 0, where tanh and sigmoid are steepest.
+
+    There b is rational, so that the two equilibria may be as close as a barely negative
+    determinant makes them.
+    """
+    W, m = weight.rational(), weight.shape[0]
+    rest = Fraction(1, 2) if activation.name == "sigmoid" else Fraction(0)
+    image = W * fmpq_mat(m, 1, [fmpq(rest.numerator, rest.denominator)] * m)
+    b = [-Fraction(int(image[i, 0].p), int(image[i, 0].q)) for i in range(m)]
+    steep = search.slope(np.zeros(m))
+    _, values, right = np.linalg.svd(np.eye(m) - search.W * steep)
+    if search.determinant(np.zeros(m)) > 0.0 and values[-1] > 1e-12 * values[0]:
+        return None
+    centre = [rest] * m
+    for bits in _BITS:
+        one = ball_box(W, activation, b, centre, bits=bits)
+        for reach in (1.0, 0.1, 0.01):
+            start = [rest + Fraction(float(reach * e)) for e in steep * right[-1]]
+            witness = _witness(b, one, ball_box(W, activation, b, start, bits=bits))
+            if witness is not None:
+                return witness
+    return None
 
 
 def _box(weight: MatrixEnclosure, activation: Activation, b: Array, z: Array) -> Ends | None:
@@ -221,13 +253,16 @@ def _box(weight: MatrixEnclosure, activation: Activation, b: Array, z: Array) ->
     if not weight.is_exact or len(z) > _BALL_WIDTH:
         return None
     for bits in _BITS:
-        found = ball_box(weight.rational(), activation, b, z, bits=bits)
+        exact = [[Fraction(float(e)) for e in row] for row in (b, z)]
+        found = ball_box(weight.rational(), activation, exact[0], exact[1], bits=bits)
         if found is not None:
             return found
     return None
 
 
-def ball_box(W: Any, activation: Activation, b: Array, z: Array, *, bits: int) -> Ends | None:
+def ball_box(
+    W: Any, activation: Activation, b: list[Fraction], z: list[Fraction], *, bits: int
+) -> Ends | None:
     """Return a tiny box around an equilibrium near z by Newton and Krawczyk steps in balls.
 
     Newton steps on midpoints propose a centre c with r about the size of its correction; then
@@ -237,8 +272,8 @@ def ball_box(W: Any, activation: Activation, b: Array, z: Array, *, bits: int) -
     m = len(z)
     with flint.ctx.workprec(bits):
         exact = arb_mat(W)
-        bias = arb_mat(m, 1, [arb(float(e)) for e in b])
-        centre = arb_mat(m, 1, [arb(float(e)) for e in z])
+        bias = arb_mat(m, 1, [arb(fmpq(e.numerator, e.denominator)) for e in b])
+        centre = arb_mat(m, 1, [arb(fmpq(e.numerator, e.denominator)) for e in z]).mid()
         identity = arb_mat(m, m, [int(i == j) for i in range(m) for j in range(m)])
         last = None
         for _ in range(60):
