@@ -219,7 +219,7 @@ def test_a_report_that_cannot_be_written_is_one_sentence(
 def test_an_existing_report_survives_a_renderer_that_fails(
     verify_command: Any, models: Path, flags: list[str], tmp_path: Path, monkeypatch: Any
 ) -> None:
-    from verify.cli_check import write_text
+    from verify.cli_output import write_text
 
     page = tmp_path / "page.html"
     page.write_text("old", encoding="utf-8")
@@ -231,7 +231,7 @@ def test_an_existing_report_survives_a_renderer_that_fails(
 
 
 def test_a_pipe_is_written_to_and_a_link_stays_a_link(tmp_path: Path) -> None:
-    from verify.cli_check import write_text
+    from verify.cli_output import write_text
 
     write_text(Path("/dev/null"), "text")
     assert Path("/dev/null").is_char_device()
