@@ -90,3 +90,16 @@ def proves_bound(matrix: ArrayLike | Any, eta: Sequence[int], bound: Fraction) -
     if any(k % (size + 1) and value < 0 for k, value in enumerate(numerators.entries())):
         return False
     return size == 0 or quotients(numerators, unit, eta)[1] <= bound
+
+
+def float_vector(eta: Sequence[int]) -> Array | None:
+    """Return positive integers as floats up to one power of two, or None if that is not exact."""
+    shift = max(0, max(k.bit_length() for k in eta) - 1000)
+    floats = []
+    for k in eta:
+        scaled = Fraction(k, 1 << shift)
+        nearest = float(scaled)
+        if nearest <= 0.0 or Fraction(nearest) != scaled:
+            return None
+        floats.append(nearest)
+    return np.array(floats)

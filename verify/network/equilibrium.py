@@ -104,15 +104,17 @@ class Equilibrium:
 
 @dataclass(frozen=True, eq=False)
 class Data:
-    """Samples X (n, d) and targets y (n,) or (n, k), exactly as stored."""
+    """Samples X (n, d), targets y (n,) or (n, k), solver outputs Z (n, m), exactly as stored."""
 
     X: Array
     y: Array | None = None
     source: str = ""
+    Z: Array | None = None
 
     def tensors(self) -> Mapping[str, Array]:
         """The arrays by role."""
-        return {"data.X": self.X} | ({} if self.y is None else {"data.y": self.y})
+        named = {"data.X": self.X, "data.y": self.y, "data.Z": self.Z}
+        return {role: array for role, array in named.items() if array is not None}
 
     @property
     def n(self) -> int:
