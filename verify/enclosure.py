@@ -75,14 +75,20 @@ class Enclosure:
 
     @classmethod
     def from_arb(cls, ball: Any) -> Self:
-        """Return the exact interval of a python-flint ``arb``; a non-finite ball is unbounded."""
+        """Return the interval of a python-flint ``arb``, unbounded if it is not finite.
+
+        The interval is exact unless a part lies beyond 2^(+-900000): a smaller one is rounded
+        outward to that power, a larger ball is unbounded.
+        """
         if not ball.is_finite():
             return cls.unbounded()
-        mid_man, mid_exp = (int(part) for part in ball.mid().man_exp())
-        rad_man, rad_exp = (int(part) for part in ball.rad().man_exp())
-        mid = _scaled(mid_man, mid_exp)
-        rad = _scaled(rad_man, rad_exp)
-        return cls(mid - rad, mid + rad)
+        mid = _within_limits(*(int(part) for part in ball.mid().man_exp()))
+        rad = _within_limits(*(int(part) for part in ball.rad().man_exp()))
+        if mid is None or rad is None:
+            return cls.unbounded()
+        (centre, slack), (radius, more) = mid, rad
+        radius += slack + more
+        return cls(centre - radius, centre + radius)
 
     def arb(self) -> Any:
         """Return a python-flint ``arb`` that contains the interval (all of R if unbounded)."""
@@ -149,6 +155,18 @@ def _scaled(mantissa: int, exponent: int) -> Fraction:
     if exponent >= 0:
         return Fraction(mantissa << exponent)
     return Fraction(mantissa, 1 << -exponent)
+
+
+_MOST = 900_000  # exponents beyond it are not written out: they fill memory, not certificates
+
+
+def _within_limits(mantissa: int, exponent: int) -> tuple[Fraction, Fraction] | None:
+    """Return a number and a bound of its error, or None if it is too large."""
+    if mantissa == 0:
+        return Fraction(0), Fraction(0)
+    if exponent + mantissa.bit_length() < -_MOST:
+        return Fraction(0), _scaled(1, -_MOST)
+    return None if abs(exponent) > _MOST + (1 << 16) else (_scaled(mantissa, exponent), Fraction(0))
 
 
 def round_down(value: int | float | Fraction, *, bits: int = 128) -> Endpoint:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Any, Literal
 
 import sympy as sp
@@ -120,6 +121,12 @@ class Statement:
                 f"but got {_names(named)}"
             )
         object.__setattr__(self, "tree", to_tree(self.hypothesis))
+        asserted = _asserted(self.hypothesis)
+        if asserted != {item.symbol for item in self.facts}:
+            raise StatementError(
+                f"Statement: expected facts, and nothing else, outside relations, "
+                f"but got {_names(asserted)} there"
+            )
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -148,6 +155,14 @@ class Statement:
         """Return the hypothesis as one line of plain text; facts are spelled out."""
         spelled = {item.symbol: sp.Symbol(item.meaning) for item in self.facts}
         return str(sp.sstr(self.hypothesis.xreplace(spelled), order="none"))
+
+
+def _asserted(hypothesis: sp.Basic) -> set[sp.Symbol]:
+    """Return the symbols that the hypothesis combines as Booleans, outside of relations."""
+    if isinstance(hypothesis, sp.Symbol):
+        return {hypothesis}
+    parts = hypothesis.args if isinstance(hypothesis, sp.And | sp.Or | sp.Not) else ()
+    return {symbol for part in parts for symbol in _asserted(part)}
 
 
 def _names(symbols: Iterable[sp.Basic]) -> list[str]:
@@ -208,11 +223,12 @@ def from_tree(tree: Any) -> sp.Basic:
         if head == "integer":
             return sp.Integer(int(rest[0]))
         if head == "rational":
-            return sp.Rational(int(rest[0]), int(rest[1]))
+            exact = Fraction(int(rest[0]), int(rest[1]))
+            return sp.Rational(exact.numerator, exact.denominator)
         if head == "constant":
             return _CONSTANTS[rest[0]]
         return _HEADS[head](*(from_tree(item) for item in rest))
     except StatementError:
         raise
-    except (KeyError, ValueError, TypeError, IndexError) as error:
+    except (LookupError, ValueError, TypeError, AttributeError, ArithmeticError) as error:
         raise StatementError(f"from_tree: expected a portable tree, but got {tree!r}") from error
