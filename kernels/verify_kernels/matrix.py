@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from verify.errors import InputError
-from verify_kernels._rounding import MAX, OMEGA, Array, U, norm_up, up_array
+from verify_kernels._rounding import MAX, OMEGA, Array, U, down, norm_up, up, up_array
 
 
 def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
@@ -104,24 +105,35 @@ def enclose_rational(exact: Any) -> MatrixEnclosure:
     Raises:
         InputError: an entry beyond 2^1024.
     """
-    from verify_kernels._rounding import float_down, float_up
-
     rows, columns = exact.nrows(), exact.ncols()
     lo, hi = np.empty((rows, columns)), np.empty((rows, columns))
     for i in range(rows):
         for j in range(columns):
-            value = Fraction(int(exact[i, j].p), int(exact[i, j].q))
-            if abs(value) > 2**1024:
+            value = exact[i, j]
+            lo[i, j], hi[i, j] = _neighbours(int(value.p), int(value.q))
+            if math.inf in (-lo[i, j], hi[i, j]) and abs(value) > 2**1024:
                 raise InputError(
                     f"enclose_rational: expected entries in the range of binary64, "
                     f"but got one beyond 2^1024 at [{i}, {j}]"
                 )
-            lo[i, j], hi[i, j] = float_down(value), float_up(value)
     beyond = np.isinf(lo) | np.isinf(hi)
     mid = np.where(np.isinf(lo), -MAX, lo)
     hi = np.where(beyond, mid, hi)
     rad = np.where(beyond, 2.0**971, hi - mid)  # exact: equal or neighbouring floats
     return MatrixEnclosure(mid, rad if rad.any() else None, exact)
+
+
+def _neighbours(p: int, q: int) -> tuple[float, float]:
+    """Return the largest float <= p/q and the smallest one >= p/q, q > 0."""
+    try:
+        near = p / q  # integers divide with one correct rounding
+    except OverflowError:
+        return (-math.inf, -MAX) if p < 0 else (MAX, math.inf)
+    n, d = near.as_integer_ratio()
+    difference = n * q - p * d
+    if difference == 0:
+        return near, near
+    return (near, up(near)) if difference < 0 else (down(near), near)
 
 
 def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure:
@@ -134,10 +146,18 @@ def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure
     if weight.is_exact:
         from flint import fmpq, fmpq_mat
 
-        exact = weight.rational()
-        size = exact.nrows()
+        given = weight.rational()
+        size = given.nrows()
         one = fmpq_mat(size, size, [fmpq(int(i == j)) for i in range(size) for j in range(size)])
-        return enclose_rational(one - exact * fmpq(factor.numerator, factor.denominator))
+        exact = one - given * fmpq(factor.numerator, factor.denominator)
+        if weight.rad is not None or factor != 1:
+            return enclose_rational(exact)
+        mid, rad = -weight.mid, np.zeros_like(weight.mid)  # only the diagonal is rounded
+        for j in range(size):
+            part = enclose_rational(fmpq_mat(1, 1, [exact[j, j]]))
+            mid[j, j] = part.mid[0, 0]
+            rad[j, j] = 0.0 if part.rad is None else part.rad[0, 0]
+        return MatrixEnclosure(mid, rad if rad.any() else None, exact)
     scale = float(factor)
     product = scale * weight.mid
     mid = np.eye(len(product)) - product
