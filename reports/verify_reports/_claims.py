@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
 
+from verify.enclosure import endpoint_from_hex
 from verify_reports import _numbers
 from verify_reports._text import capitalised, clean
 
@@ -14,6 +16,7 @@ Record = Mapping[str, Any]
 
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "not applicable": "-"}
 _FEW_ENTRIES = 36
+_SHOWN_ROLES = ("weight.", "input.")
 NOTHING_FOLLOWS = "hypothesis false; nothing follows from this"
 
 
@@ -46,6 +49,12 @@ def outcome_why(route: Record) -> str:
     """Return the reason behind the outcome, unless the outcome says it already."""
     why = clean(route["why"])
     return "" if "nothing follows" in why else why
+
+
+def evidence_tells(route: Record) -> bool:
+    """Return whether the evidence of a route repeats why it is open."""
+    found = [*route["quantities"].values(), *route["facts"].values()]
+    return any(item["why_open"] and item["why_open"] in route["why"] for item in found)
 
 
 def deciding(claim: Record) -> Record | None:
@@ -164,16 +173,47 @@ def commands(certificate: Certificate) -> str:
 
 
 def small_tensors(certificate: Certificate) -> list[tuple[str, list[list[str]]]]:
-    """Return stored tensors of few entries by role, in the shortest decimals that read back."""
+    """Return the stored state and input tensors if the state weight has few entries.
+
+    Numbers are the shortest decimals that read back to the stored ones.
+    """
+    tensors, stored = certificate.claim["tensors"], getattr(certificate, "network", {})
+    chosen = {role: entry for role, entry in tensors.items() if role.startswith(_SHOWN_ROLES)}
+    sizes = [math.prod(entry["shape"]) for entry in chosen.values()]
+    if not sizes or max(sizes) > _FEW_ENTRIES:
+        return []
     shown = []
-    for role, entry in certificate.claim["tensors"].items():
-        shape = entry["shape"]
-        array = getattr(certificate, "network", {}).get(role)
-        if array is None or len(shape) not in (1, 2) or not 0 < math.prod(shape) <= _FEW_ENTRIES:
-            continue
-        rows = array.tolist() if len(shape) == 2 else [[number] for number in array.tolist()]
-        shown.append((clean(role), [[repr(number) for number in row] for row in rows]))
+    for role, entry in chosen.items():
+        if role in stored and len(entry["shape"]) in (1, 2):
+            rows = stored[role].tolist()
+            rows = rows if len(entry["shape"]) == 2 else [[number] for number in rows]
+            shown.append((clean(role), [[repr(number) for number in row] for row in rows]))
     return shown
+
+
+def sample_table(samples: Record, most: int) -> tuple[list[str], list[list[str]]]:
+    """Return headings and rows; columns that say nothing are left out."""
+    rows = samples["rows"][:most]
+    keys = [key for key in (rows[0] if rows else {}) if any(_says(row.get(key)) for row in rows)]
+    heads = [clean(key).replace("_", " ") for key in keys]
+    return heads, [[_cell(key, row.get(key)) for key in keys] for row in rows]
+
+
+def _says(value: Any) -> bool:
+    return value is not None and value != ""
+
+
+def _cell(key: str, value: Any) -> str:
+    """Return one entry of a sample; a distance is the upper end of its enclosure."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if not _says(value):
+        return "—"
+    text = clean(value)
+    if not re.fullmatch(r"-?0x[0-9a-f.]+p[+-]?[0-9]{1,6}", text):
+        return text
+    end = endpoint_from_hex(text)
+    return f"≤ {_numbers.up(end, 3)}" if key == "distance" else _numbers.between(end, end)
 
 
 def threshold(statement: Record) -> tuple[Fraction, str] | None:

@@ -47,7 +47,7 @@ def bars(route: Record) -> Iterator[Bar]:
         against = claims.threshold(statement)
         for margin in statement["margins"]:
             bar = (
-                _against_zero(margin)
+                _against_zero(margin, against)
                 if against is None or against[0] == 0
                 else _against_number(statement["latex"], margin, *against)
             )
@@ -71,15 +71,19 @@ def _against_number(latex: str, margin: Record, bound: Fraction, relation: str) 
     )
 
 
-def _against_zero(margin: Record) -> Bar | None:
+def _against_zero(margin: Record, against: tuple[Fraction, str] | None) -> Bar | None:
+    """Draw the margin itself; where an expression is compared with 0 it is that expression."""
     lo, hi = _numbers.ends(margin)
     finite = [abs(end) for end in (lo, hi) if isinstance(end, Fraction)]
     if not finite:
         return None
+    positive = against is not None and against[1] in (">", ">=")
+    subject = "value" if positive else "larger side minus smaller side"
+    needed = f"{against[1]} 0" if against is not None and positive else "above 0"
     size = max(finite) * Fraction(5, 4) or Fraction(1)
     return _bar(
         latex=margin["relation"],
-        words=f"larger side minus smaller side {_numbers.related(lo, hi)}, needed above 0",
+        words=f"{subject} {_numbers.related(lo, hi)}, needed {needed}",
         room=claims.margin_words(margin),
         ends=(lo, hi),
         axis=(-size, size),

@@ -67,6 +67,26 @@ _KINDS = {
         "integers, hence positive semidefinite.",
         False,
     ),
+    "diagonal-lyapunov": (
+        "a positive diagonal matrix Λ of powers of two for each strongly connected block",
+        "With it S is positive definite, which a stored factor proves in integers.",
+        False,
+    ),
+    "p0-tree": (
+        "a case tree for the signs of all principal minors",
+        "Each leaf holds by a test that can be repeated in exact arithmetic.",
+        False,
+    ),
+    "complementary-vector": (
+        "a vector z ≠ 0 that solves the complementarity problem with right side 0",
+        "z ≥ 0, M z ≥ 0 and zᵢ (M z)ᵢ = 0 in every coordinate, for M = I - W.",
+        True,
+    ),
+    "opposite-determinants": (
+        "two diagonal matrices D for which det(I - D W) has opposite signs or is zero",
+        "Both determinants are computed exactly.",
+        True,
+    ),
     "substitution-order": (
         "an order in which the equations are solved one after the other",
         "In this order each coordinate depends on earlier ones only.",
@@ -152,7 +172,7 @@ def _parts(data: Record) -> Iterator[tuple[str, Any]]:
 
 def _counts(name: str) -> bool:
     """Whether a vector holds positions, not coordinates."""
-    return name.endswith(("index_set", "order", "singletons"))
+    return name.endswith(("_set", "order", "singletons", "block"))
 
 
 def _in_line(vector: Sequence[str]) -> str:

@@ -58,7 +58,9 @@ def _table(certificates: Sequence[Certificate], problems: Sequence[tuple[str, st
     from rich.text import Text
 
     names = {clean(certificate.claim["condition"]["name"]) for certificate in certificates}
-    files = {claims.file_of(certificate) for certificate in certificates} | {p[0] for p in problems}
+    files = {claims.file_of(certificate) for certificate in certificates}
+    files |= {clean(file) for file, _ in problems}
+    shown = _short_names(files)
     with_file, with_name = len(files) > 1, len(files) == 1 or len(names) > 1
     title = None if with_name or not names else f"{names.pop()}, {counted(len(files), 'file')}"
     table = Table(
@@ -72,7 +74,7 @@ def _table(certificates: Sequence[Certificate], problems: Sequence[tuple[str, st
     for certificate in certificates:
         claim = certificate.claim
         verdict = claim["verdict"]
-        where = [shorten(claims.file_of(certificate), 60)] * with_file
+        where = [shown[claims.file_of(certificate)]] * with_file
         table.add_row(
             *where,
             *[clean(claim["condition"]["name"])] * with_name,
@@ -82,9 +84,17 @@ def _table(certificates: Sequence[Certificate], problems: Sequence[tuple[str, st
             claims.cost_of(certificate.provenance),
         )
     for file, _ in problems:
-        cells = [shorten(file, 60)] * with_file + ["—"] * with_name
+        cells = [shown[clean(file)]] * with_file + ["—"] * with_name
         table.add_row(*cells, Text("! not checked", style="bold red"), "—", "—", "—")
     return table
+
+
+def _short_names(files: set[str]) -> dict[str, str]:
+    """Return the names without folders, unless two files would then look the same."""
+    last = {file: file.rstrip("/").rpartition("/")[2] for file in files}
+    if len(set(last.values())) < len(files):
+        last = {file: file for file in files}
+    return {file: shorten(name, 60) for file, name in last.items()}
 
 
 def _print(console: Any, text: str, indent: int = 0, style: str = "") -> None:
@@ -171,9 +181,10 @@ def _samples(console: Any, samples: Record | None) -> None:
     if samples is None:
         return
     head = f"Samples  {samples['certified']} of {counted(samples['total'], 'sample')} certified"
+    heads, table = claims.sample_table(samples, _SHOWN_SAMPLES)
     rows = [
-        ", ".join(f"{clean(key)} {clean(value)}" for key, value in row.items())
-        for row in samples["rows"][:_SHOWN_SAMPLES]
+        ", ".join(f"{head} {text}" for head, text in zip(heads, row, strict=True) if text != "—")
+        for row in table
     ]
     left = len(samples["rows"]) - len(rows)
     if left > 0:

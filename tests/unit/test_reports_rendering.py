@@ -86,6 +86,18 @@ def test_terminal_table_of_several_files(made: Any) -> None:
     assert max(map(len, text.splitlines())) <= 80
 
 
+def test_table_names_files_without_folders_unless_they_would_look_the_same(made: Any) -> None:
+    certificates = [deepcopy(made["pass"]), deepcopy(made["pass"])]
+    for certificate, file in zip(certificates, ("runs/a/one.pt", "runs/b/two.pt"), strict=True):
+        certificate.provenance["file"] = file
+    table = terminal.render(certificates, details=False).split("\n\n")[0]
+    assert "one.pt " in table
+    assert "runs/" not in table
+    certificates[1].provenance["file"] = "runs/b/one.pt"
+    table = terminal.render(certificates, details=False).split("\n\n")[0]
+    assert "runs/a/one.pt" in table
+
+
 def test_colour_only_when_asked_for_and_never_the_only_sign(made: Any) -> None:
     plain = terminal.render([made["fail"]])
     coloured = terminal.render([made["fail"]], colour=True)
