@@ -64,7 +64,8 @@ def enclose_weighted_measure(
         L. Collatz, Math. Z. 48 (1942); H. Wielandt, Math. Z. 52 (1950).
     """
     given = as_enclosure(weight, where="enclose_weighted_measure")
-    return evidence(enclose_root(metzler_majorant(given), aim), "metzler", HOW_WEIGHTED)
+    root = enclose_root(metzler_majorant(given), aim)
+    return evidence(root, "metzler", HOW_WEIGHTED, aim)
 
 
 def metzler_majorant(weight: MatrixEnclosure) -> Metzler:

@@ -110,10 +110,22 @@ class Root:
     eta: tuple[int, ...] | None = None
     bound: Fraction | None = None
 
-    @property
-    def enclosure(self) -> Enclosure:
-        """[lo, hi], rounded outward to 128 bits."""
-        return Enclosure.outward(self.lo, self.hi)
+    def enclosure(self, aim: Enclosure | None) -> Enclosure:
+        """Return [lo, hi] rounded outward to 128 bits, or to more where the aim asks for it."""
+        for bits in (128, 640, 5000):
+            value = Enclosure.outward(self.lo, self.hi, bits=bits)
+            if aim is None or (_below(value, aim) == _below(self, aim)
+                               and _above(value, aim) == _above(self, aim)):  # fmt: skip
+                break
+        return value
+
+
+def _below(bounds: Enclosure | Root, aim: Enclosure) -> bool:
+    return bounds.hi < aim.lo
+
+
+def _above(bounds: Enclosure | Root, aim: Enclosure) -> bool:
+    return bounds.lo > aim.hi
 
 
 def enclose_root(matrix: Metzler, aim: Enclosure | None) -> Root:

@@ -13,6 +13,7 @@ from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify_kernels.matrix import MatrixEnclosure, as_matrix
 from verify_kernels.metzler import Metzler, Root, enclose_root, modulus_bounds
+from verify_kernels.self_test import check_arithmetic
 
 HOW = "Collatz-Wielandt quotients of a positive vector on each strongly connected block"
 
@@ -54,15 +55,17 @@ def enclose_perron_root(
     zero = np.zeros(len(upper))
     exact = _modulus(given.exact) if given.exact is not None and given.rad is not None else None
     root = enclose_root(Metzler(zero, lower, zero, upper, exact), aim)
-    return evidence(_nonnegative(root), "modulus", HOW)
+    return evidence(_nonnegative(root), "modulus", HOW, aim)
 
 
 def as_enclosure(weight: ArrayLike | MatrixEnclosure, *, where: str) -> MatrixEnclosure:
     """Return the square matrix as an enclosure with checked finite midpoints and radii.
 
     Raises:
-        InputError: not square, not finite, a negative radius.
+        InputError: not square, not finite, a negative radius. BackendError: NumPy's arithmetic
+            fails its self-test.
     """
+    check_arithmetic("numpy")
     if not isinstance(weight, MatrixEnclosure):
         return MatrixEnclosure(as_matrix(weight, where=where, square=True))
     mid = as_matrix(weight.mid, where=where, square=True)
@@ -75,9 +78,9 @@ def as_enclosure(weight: ArrayLike | MatrixEnclosure, *, where: str) -> MatrixEn
     return MatrixEnclosure(mid, rad, weight.exact)
 
 
-def evidence(root: Root, matrix: str, how: str) -> Evidence:
+def evidence(root: Root, matrix: str, how: str, aim: Enclosure | None) -> Evidence:
     """Return the evidence of a root: its enclosure and the positive vector of its upper end."""
-    value = root.enclosure
+    value = root.enclosure(aim)
     if root.eta is None or root.bound is None:
         return Evidence(value, how=how, why_open="" if value.is_bounded else "overflow of binary64")
     data: dict[str, Any] = {"matrix": matrix, "eta": list(root.eta), "bound": root.bound}

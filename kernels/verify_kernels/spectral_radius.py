@@ -100,7 +100,9 @@ def _block_radius(block: MatrixEnclosure, backend: str) -> tuple[Endpoint, Endpo
     m = block.shape[0]
     if m == 1:
         return _scalar_radius(block)
-    polynomial = block.is_exact and m <= EXACT_WIDTH and (m <= 3 or _is_moderate(block.mid))
+    if m == 2 and block.is_exact:
+        return _quadratic_radius(block)
+    polynomial = block.is_exact and m <= EXACT_WIDTH and _is_moderate(block.mid)
     if polynomial and m <= EXACT_ALWAYS:
         return _polynomial_radius(block)
     scaled, unit = _scaled(block)
@@ -146,6 +148,26 @@ def _is_moderate(mid: Array) -> bool:
 
 
 # ---------------------------------------------------------------- characteristic polynomial
+
+
+def _quadratic_radius(block: MatrixEnclosure) -> tuple[Endpoint, Endpoint]:
+    """Return bounds of the larger modulus of the roots of x^2 - t x + d, exact t and d."""
+    from flint import arb, ctx
+
+    exact = block.rational()
+    trace, determinant = exact[0, 0] + exact[1, 1], exact.det()
+    discriminant = trace * trace - 4 * determinant
+    saved = ctx.prec
+    try:
+        ctx.prec = 192
+        if discriminant < 0:
+            ball = arb(determinant).sqrt()
+        else:
+            ball = (arb(abs(trace)) + arb(discriminant).sqrt()) / 2
+        value = Enclosure.from_arb(ball)
+    finally:
+        ctx.prec = saved
+    return value.lo, value.hi
 
 
 def _polynomial_radius(block: MatrixEnclosure) -> tuple[Endpoint, Endpoint]:

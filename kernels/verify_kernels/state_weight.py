@@ -36,6 +36,7 @@ from verify_kernels.enclosed_products import (
     transpose,
 )
 from verify_kernels.matrix import MatrixEnclosure, as_matrix, rational_matrix
+from verify_kernels.self_test import check_arithmetic
 
 EXACT_WIDTH = 64  # up to here rational weights are kept as exact rational matrices
 BITS = 128  # precision of exp, sqrt, softplus and sigmoid
@@ -62,11 +63,13 @@ def enclose_state_weight(weight: StateWeight) -> MatrixEnclosure:
 
     Raises:
         InputError: shapes that do not fit, entries that are not finite, a division by zero in
-            the equation, or W beyond binary64.
+            the equation, or W beyond binary64. BackendError: NumPy's arithmetic fails its
+            self-test.
 
     Source:
         each class of `verify.network.weights` names its equation and its origin.
     """
+    check_arithmetic("numpy")
     rule = _RULES.get(type(weight))
     if rule is None:
         known = ", ".join(sorted(kind.__name__ for kind in _RULES))
