@@ -10,6 +10,7 @@ keeps one strict sign exactly when every factor does.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
@@ -28,7 +29,8 @@ from verify_kernels.p_matrix import Block, decide_block, square_enclosure
 
 EXACT_SOLVE = 40  # A^{-1} B is computed exactly up to this order, in balls beyond
 BALL_SOLVE = 300  # largest block whose A^{-1} B is enclosed at all
-_BITS = 256
+_BITS = 128
+_SECONDS = 10.0  # about what enclosing A^{-1} B of order 256 takes; decides whether to begin
 _HOW = "P-matrix test of (I - alpha W)^{-1} (I - beta W) on strongly connected blocks"
 
 
@@ -123,13 +125,19 @@ class SlopeBlock:
 
     def decide(self, *, deadline: float, nodes: int, backend: str) -> tuple[Truth, Any, int]:
         """Return the truth; its proof, bad local index set or reason; and the nodes used."""
-        if self.exact is not None:
-            base = self.determinant(())
-            if base == 0:
-                return Truth.REFUTED, [], 0
-            self.sign = 1 if base > 0 else -1
-        self.quotient = self._quotient()
+        n = len(self.indices)
+        if n > BALL_SOLVE:
+            return Truth.UNDECIDED, f"more than {BALL_SOLVE} strongly connected coordinates", 0
+        if n > EXACT_SOLVE and time.monotonic() + _SECONDS * (n / 256.0) ** 3 > deadline:
+            return Truth.UNDECIDED, "no time left to invert I - alpha W", 0
+        if self.exact is not None and n <= EXACT_SOLVE:
+            self.sign = _sign(self.determinant(()))
+            self.quotient = self._exact_quotient() if self.sign else None
+        else:
+            self.quotient = self._ball_quotient()
         if self.quotient is None:
+            if self.exact is not None and self.determinant(()) == 0:
+                return Truth.REFUTED, [], 0
             return Truth.UNDECIDED, "I - alpha W could not be inverted", 0
         family = _Quotient(self.quotient, self)
         truth, found, used = decide_block(family, deadline=deadline, nodes=nodes, backend=backend)
@@ -137,19 +145,14 @@ class SlopeBlock:
             return truth, {key: value for key, value in found.items() if key != "indices"}, used
         return truth, found, used
 
-    def _quotient(self) -> MatrixEnclosure | None:
-        """Enclose Q = (I - alpha W)^{-1} (I - beta W); its exact value too for small blocks."""
+    def _exact_quotient(self) -> MatrixEnclosure:
+        """Return Q = (I - alpha W)^{-1} (I - beta W) in rationals."""
         n = len(self.indices)
-        if self.exact is not None and n <= EXACT_SOLVE:
-            solved = slope_matrix(self.exact, [self.low] * n).solve(
-                slope_matrix(self.exact, [self.high] * n)
-            )
-            return _in_range(solved)
-        if n > BALL_SOLVE:
-            return None
-        return self._ball_quotient()
+        low, high = (slope_matrix(self.exact, [slope] * n) for slope in (self.low, self.high))
+        return _in_range(low.solve(high))
 
     def _ball_quotient(self) -> MatrixEnclosure | None:
+        """Enclose Q, and find the sign of det(I - alpha W), in balls."""
         from flint import arb_mat, ctx
 
         n = len(self.indices)
@@ -159,8 +162,7 @@ class SlopeBlock:
                 solved = arb_mat(n, n, low).solve(arb_mat(n, n, high))
             except ZeroDivisionError:
                 return None
-            if self.exact is None:
-                self.sign = _sign(arb_mat(n, n, low).det())
+            self.sign = _sign(arb_mat(n, n, low).det())
             return None if self.sign == 0 else _from_balls(solved)
 
     def _ball(self, slope: Fraction) -> list[Any]:
@@ -237,8 +239,9 @@ class _Quotient(Block):
         return None if self._source is None else super().schur(chosen, rest)
 
 
-def _sign(ball: Any) -> int:
-    return 1 if ball > 0 else -1 if ball < 0 else 0
+def _sign(value: Any) -> int:
+    """The sign of a number; 0 also for a ball that contains 0."""
+    return 1 if value > 0 else -1 if value < 0 else 0
 
 
 def _from_balls(solved: Any) -> MatrixEnclosure | None:
