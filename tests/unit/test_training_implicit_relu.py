@@ -165,9 +165,9 @@ def test_digits_are_real_unit_and_disjoint():
 def test_more_than_ninety_percent_on_held_out_digits():
     data = digits()
     run = train_implicit_relu(
-        data.X_train, data.y_train, steps=120, every=120, held_out=(data.X_test, data.y_test)
+        data.X_train, data.y_train, steps=80, every=80, held_out=(data.X_test, data.y_test)
     )
     accuracy = run.checkpoints[-1].held_out_accuracy
-    print(f"implicit ReLU network, width 256, 120 steps: {100 * accuracy:.1f} % of 397 held out")
+    print(f"implicit ReLU network, width 256, 80 steps: {100 * accuracy:.1f} % of 397 held out")
     assert run.parameters.A.shape == (256, 256)
     assert accuracy > 0.9

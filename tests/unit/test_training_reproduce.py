@@ -1,7 +1,9 @@
 """The demo and the reproduction, end to end, with short runs."""
 
 import json
+from fractions import Fraction
 
+import numpy as np
 import pytest
 
 from verify.certificate import read_certificate
@@ -9,6 +11,25 @@ from verify.enclosure import endpoint_from_hex
 from verify.verdict import Verdict
 from verify_conditions.well_posedness import reproduce
 from verify_conditions.well_posedness.reproduce import check_file, run, run_demo
+
+
+def check_two_equilibria(folder):
+    """Substitute both equilibria of the certificate into the stored weights, exactly."""
+    certificate = read_certificate(folder / "certificates" / "scaled.well-posedness.json")
+    [route] = [r for r in certificate.claim["routes"] if r["name"] == "p-matrix"]
+    witness = route["facts"]["P"]["witness"]
+    assert witness["kind"] == "two-equilibria"
+    b, first, second = (
+        [Fraction(int(p), int(q)) for p, q in witness["data"][name]["rationals"]]
+        for name in ("b", "z1", "z2")
+    )
+    with np.load(folder / "scaled.npz", allow_pickle=False) as stored:
+        W = [[Fraction(float(entry)) for entry in row] for row in stored["W"]]
+    assert len(b) == len(W) == 100
+    for z in (first, second):
+        for i, row in enumerate(W):
+            assert z[i] == max(0, sum(w * t for w, t in zip(row, z, strict=True)) + b[i])
+    assert first != second
 
 
 @pytest.mark.slow
@@ -26,6 +47,7 @@ def test_the_quick_demo_ends_with_its_three_verdicts(tmp_path):
     assert verdicts == {
         "implicit-relu": Verdict.PASS, "monotone": Verdict.PASS, "scaled": Verdict.FAIL
     }  # fmt: skip
+    check_two_equilibria(folder)
     stored = json.loads((folder / "training-run.json").read_text())
     assert stored["at every step"] == "proved"
     for step in stored["stored steps"]:
@@ -39,7 +61,7 @@ def test_the_quick_reproduction_certifies_each_stored_step(tmp_path):
     page = tmp_path / "page.html"
     assert run(quick=True, json_dir=tmp_path / "json", report=page, echo=said.append) == 0
     names = sorted(path.name for path in (tmp_path / "json").glob("*.json"))
-    assert names == [f"implicit-relu-step-{k:04d}.well-posedness.json" for k in (0, 20, 40)]
+    assert names == [f"implicit-relu-step-{k:04d}.well-posedness.json" for k in (0, 15, 30)]
     assert page.exists()
     assert any("by the a-priori argument: proved" in line for line in said)
 

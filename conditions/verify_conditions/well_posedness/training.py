@@ -296,7 +296,7 @@ def train_implicit_relu(
     *,
     width: int = 256,
     gamma: Fraction = GAMMA,
-    steps: int = 200,
+    steps: int = 150,
     learning_rate: float = 6.0,
     seed: int = 0,
     every: int = 20,
