@@ -50,7 +50,7 @@ def _settled(W: Array, s: Function, biases: Array, Z: Array) -> Any:
 
 
 def _picard(W: Array, s: Function, biases: Array, deadline: float) -> tuple[Array, Any]:
-    Z = np.asarray(s(biases), dtype=np.float64)
+    Z = np.array(s(biases), dtype=np.float64)  # a copy: the identity returns its argument
     rows = np.arange(len(Z))
     before = np.inf
     for k in range(200):
