@@ -19,6 +19,7 @@ from verify_kernels import small_spectrum
 from verify_kernels._rounding import (
     OMEGA,
     Array,
+    U,
     add_up,
     div_down,
     div_up,
@@ -34,7 +35,7 @@ from verify_kernels._rounding import (
     up,
 )
 from verify_kernels.backend import get_backend
-from verify_kernels.integer_witness import factor_witness
+from verify_kernels.integer_witness import SMALLEST, factor_witness
 from verify_kernels.lanczos import approximate_leading_pair
 from verify_kernels.matrix import MatrixEnclosure, as_matrix, rational_matrix
 from verify_kernels.self_test import check_arithmetic
@@ -133,10 +134,8 @@ def _is_symmetric(mid: Array, tile: int = 64) -> bool:
     )
 
 
-def _factor_above(
-    mid: Array, c: float, module: ModuleType, *, scale: bool = True
-) -> tuple[Array, bool] | None:
-    """Return the factor R of a proof of lambda_min(K) > c and whether K was scaled, or None."""
+def _factor_above(mid: Array, c: float, module: ModuleType, *, scale: bool = True) -> Array | None:
+    """Return the factor R of a proof of lambda_min(K) > c, or None."""
     if not math.isfinite(c):
         return None
     n = mid.shape[0]
@@ -147,7 +146,7 @@ def _factor_above(
     low, high = int(halves.min()), int(halves.max())
     scaled = scale and (high - low > 1 or max(abs(low), abs(high)) > 100)
     if scaled:
-        B = np.ldexp(mid, -(halves[:, None] + halves[None, :]))
+        B: Array = np.ldexp(mid, -(halves[:, None] + halves[None, :]))
         diagonal = np.ldexp(diagonal, -2 * halves)  # in [1/2, 2): exact
         if not math.isfinite(float(B.sum())):
             return None
@@ -159,7 +158,7 @@ def _factor_above(
     shift = add_up(ahead, underflow)
     np.fill_diagonal(B, down_array(diagonal - shift))
     if add_up(module.cholesky_defect(B), underflow) <= shift:
-        return B, scaled
+        return B
     return None
 
 
@@ -203,32 +202,68 @@ def enclose_smallest_eigenvalue(
     if easy is not None:
         return easy
     module = get_backend(backend, size=n)
-    exponent = _exponent(given.mid)
-    mid = given.mid if exponent == 0 else np.ldexp(given.mid, -exponent)
-    inexact = 0.0 if exponent == 0 else mul_up(float(n), OMEGA)
+    scaled = _divided(given.mid)
     turn = None if aim is None else _just_above(aim, given.error)
+    wanted = with_witness and given.error == 0.0
     if turn is not None:
-        found = _factor_above(given.mid, turn, module)
-        if found is not None:
-            _, vector = _approximate_smallest(mid, steps=10)
-            high = add_up(_rayleigh_up(mid, vector, module), inexact)
-            value = _widened(Fraction(turn), _scaled(high, exponent), given.error)
-            return _evidence(value, given, turn, found, with_witness)
-    theta, vector = _approximate_smallest(mid)
-    high = add_up(_rayleigh_up(mid, vector, module), inexact)
-    low, found = _lower(mid, min(theta, high), module)
-    if low == -math.inf:
+        plain = (
+            _factor_above(scaled.mid, scaled.below(turn), module, scale=False) if wanted else None
+        )
+        if plain is not None or _factor_above(given.mid, turn, module) is not None:
+            _, vector = _approximate_smallest(scaled.mid, steps=10)
+            high = scaled.up(_rayleigh_up(scaled.mid, vector, module))
+            value = _widened(Fraction(turn), high, given.error)
+            return _evidence(value, Fraction(turn), scaled, plain)
+    theta, vector = _approximate_smallest(scaled.mid)
+    top = _rayleigh_up(scaled.mid, vector, module)
+    high = scaled.up(top)
+    low, factor = _lower(scaled.mid, min(theta, top), module)
+    if factor is None:
         return Evidence(
-            _widened(
-                -_scaled(_row_bound(mid, module), exponent), _scaled(high, exponent), given.error
-            ),
+            _widened(scaled.down(-_row_bound(scaled.mid, module)), high, given.error),
             assumes=(PRODUCTS,),
             how="row sums below, Rayleigh quotient above",
         )
-    bound = _scaled(-add_up(-low, inexact), exponent)
-    value = _widened(bound, _scaled(high, exponent), given.error)
-    kept = None if found is None or inexact else found
-    return _evidence(value, given, low if exponent == 0 else None, kept, with_witness)
+    bound = scaled.down(low)
+    value = _widened(bound, high, given.error)
+    return _evidence(value, bound, scaled, factor if wanted else None)
+
+
+@dataclass(frozen=True)
+class _Divided:
+    """A float matrix with ||2^-exponent K - mid||_2 <= lost; the exponent is even."""
+
+    mid: Array
+    exponent: int
+    lost: float
+
+    def up(self, value: float) -> Fraction | float:
+        """Scale an upper bound for mid to one for K."""
+        return self._scaled(value, Fraction(self.lost))
+
+    def down(self, value: float) -> Fraction | float:
+        """Scale a lower bound for mid to one for K."""
+        return self._scaled(value, -Fraction(self.lost))
+
+    def below(self, value: float) -> float:
+        """Return a float whose proof for mid proves the value for K."""
+        return float_up(Fraction(value) * Fraction(2) ** -self.exponent + Fraction(self.lost))
+
+    def _scaled(self, value: float, room: Fraction) -> Fraction | float:
+        if not math.isfinite(value):
+            return value
+        return (Fraction(value) + room) * Fraction(2) ** self.exponent
+
+
+def _divided(mid: Array) -> _Divided:
+    """Divide by a power of two where that keeps every product in range, and account for it."""
+    exponent = math.frexp(max(float(mid.max()), -float(mid.min())))[1]
+    if abs(exponent) <= 200:
+        return _Divided(mid, 0, 0.0)
+    exponent += exponent % 2  # even, because the factor scales by the root
+    divided = np.ldexp(mid, -exponent)
+    exact = np.array_equal(np.ldexp(divided, exponent), mid)
+    return _Divided(divided, exponent, 0.0 if exact else mul_up(float(mid.shape[0]), OMEGA))
 
 
 def _enclose_easily(given: _Symmetric) -> Evidence | None:
@@ -257,19 +292,6 @@ def _widened(lo: Fraction | float, hi: Fraction | float, error: float) -> Enclos
     return Enclosure(
         lo - room if isinstance(lo, Fraction) else lo, hi + room if isinstance(hi, Fraction) else hi
     )
-
-
-def _scaled(value: float, exponent: int) -> Fraction | float:
-    if not math.isfinite(value):
-        return value
-    power = Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
-    return Fraction(value) * power
-
-
-def _exponent(mid: Array) -> int:
-    largest = max(float(mid.max()), -float(mid.min()))
-    exponent = math.frexp(largest)[1]
-    return 0 if abs(exponent) <= 200 else exponent
 
 
 def _just_above(aim: Enclosure, error: float) -> float | None:
@@ -329,31 +351,27 @@ def _row_bound(mid: Array, module: ModuleType) -> float:
     return div_up(float(sums.max()), down(1.0 - gamma(mid.shape[0] + 1)))
 
 
-def _lower(mid: Array, theta: float, module: ModuleType) -> tuple[float, tuple[Array, bool] | None]:
+def _lower(mid: Array, theta: float, module: ModuleType) -> tuple[float, Array | None]:
     """Return the largest c tried with a proof of lambda_min(K) > c, and its factor."""
     n = mid.shape[0]
     norm = float(np.abs(mid).sum(axis=1).max())
     trace = float(np.maximum(np.diagonal(mid) - theta, 0.0).sum())
-    room = 2.0 * module.defect_ahead(n, trace, norm) + 4.0 * n * 2.0**-53 * abs(theta)
+    room = 2.0 * module.defect_ahead(n, trace, norm) + 4.0 * n * U * abs(theta)
     for step in STEPS_BACK:
         c = theta - room - step * norm
-        found = _factor_above(mid, c, module, scale=False) if math.isfinite(c) else None
-        if found is not None:
-            return c, found
+        factor = _factor_above(mid, c, module, scale=False)
+        if factor is not None:
+            return c, factor
     return -math.inf, None
 
 
 def _evidence(
-    value: Enclosure,
-    given: _Symmetric,
-    bound: float | None,
-    found: tuple[Array, bool] | None,
-    with_witness: bool,
+    value: Enclosure, bound: Fraction | float, scaled: _Divided, factor: Array | None
 ) -> Evidence:
     witness: Witness | None = None
-    plain = found is not None and not found[1] and given.error == 0.0 and bound is not None
-    if with_witness and plain and found is not None and bound is not None:
-        witness = factor_witness("lambda_min>=", Fraction(bound), found[0])
+    if factor is not None and isinstance(bound, Fraction):
+        half = scaled.exponent // 2
+        witness = factor_witness(SMALLEST, bound, factor, exponent=half)
     return Evidence(
         value,
         witness=witness,

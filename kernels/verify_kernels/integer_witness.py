@@ -79,7 +79,8 @@ def replay_norm_at_most(matrix: Array, witness: Witness) -> bool:
             is one for A^T.
         witness: of the claim ``norm2<=``, a factor or a vector.
     """
-    if witness.data.get("claim") != NORM or witness.data["bound"] < 0:
+    known = witness.kind in (KIND, VECTOR) and witness.data.get("claim") == NORM
+    if not known or witness.data["bound"] < 0:
         return False
     integers, power = integer_matrix(matrix)
     given = witness.data["factor" if witness.kind == KIND else "vector"]
@@ -90,7 +91,7 @@ def replay_norm_at_most(matrix: Array, witness: Witness) -> bool:
     square = witness.data["bound"] ** 2
     if witness.kind == KIND:
         return _dominant(-1, integers.transpose() * integers, 2 * power, square, witness)
-    return witness.kind == VECTOR and _contracted(integers, 2 * power, square, given)
+    return _contracted(integers, 2 * power, square, given)
 
 
 def _contracted(integers: Any, power: int, square: Fraction, vector: Any) -> bool:
