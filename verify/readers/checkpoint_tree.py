@@ -27,8 +27,9 @@ def read_tree(
     Raises:
         InputError: two tensors or two sets have one name, or the tree is too large.
     """
-    while isinstance(root, list | tuple) and len(root) == 1:
-        root = root[0]
+    for _ in range(MAX_DEPTH):
+        if isinstance(root, list | tuple) and len(root) == 1:
+            root = root[0]
     declaration = None
     if isinstance(root, dict) and isinstance(root.get("verify"), dict):
         declaration = _plain(root["verify"], where)

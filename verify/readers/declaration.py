@@ -96,12 +96,11 @@ def from_folder(path: Path) -> Declaration:
 
 def _of_file(table: Any, path: Path, origin: str) -> Declaration:
     where = shown(str(path.parent / origin), 200)
-    if not isinstance(table, dict) or not isinstance(table.get("files", {}), dict):
-        raise SettingsError(f"{where}: expected tables, but got {type(table).__name__}")
+    files = table.get("files", {}) if isinstance(table, dict) else None
+    if not isinstance(files, dict) or not all(isinstance(own, dict) for own in files.values()):
+        raise SettingsError(f'{where}: expected tables as in [files."model.pt"], but got a value')
     general = {name: value for name, value in table.items() if name != "files"}
-    special = table.get("files", {}).get(path.name, {})
-    if not isinstance(special, dict):
-        raise SettingsError(f"{where}: expected a table, but got {type(special).__name__}")
+    special = files.get(path.name, {})
     weaker = from_mapping(general, where=where, origin=origin)
     return from_mapping(special, where=where, origin=origin).over(weaker)
 

@@ -22,6 +22,7 @@ from verify.readers.tensors import StoredTensor, shown
 if TYPE_CHECKING:
     from verify.network.weights import Array
 
+_SWITCH = {"yes": True, "true": True, "no": False, "false": False}
 InputMap = AffineInput | ReluFeatureInput | OpaqueInput
 
 
@@ -161,17 +162,17 @@ class Constants:
         return parse_exact(text, where=f"--set {CONDITION}.{name}")
 
     def switch(self, name: str, meaning: str) -> bool:
-        """Return a declared ``true`` or ``false``.
+        """Return a declared ``yes`` or ``no``.
 
         Raises:
             SettingsError: it is not declared, or neither of the two.
         """
-        text = self._text(name, meaning, "false")
-        if text not in ("true", "false"):
+        text = self._text(name, meaning, "no")
+        if text not in _SWITCH:
             raise SettingsError(
-                f"--set {CONDITION}.{name}: expected true or false, but got {shown(text)}"
+                f"--set {CONDITION}.{name}: expected yes or no, but got {shown(text)}"
             )
-        return text == "true"
+        return _SWITCH[text]
 
     def _text(self, name: str, meaning: str, example: str) -> str:
         full = f"{CONDITION}.{name}"

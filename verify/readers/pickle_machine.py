@@ -26,7 +26,8 @@ from verify.readers.pickle_values import (
 from verify.readers.tensors import digits_of
 
 # Copies that calls make: a checkpoint copies each of its containers and array bytes once.
-MAX_COPIED = 2**29
+MAX_COPIED_BYTES = 2**30
+_ITEM_BYTES = 16
 _MAKERS = frozenset(f"{home}.{name}" for home in ("copyreg", "copy_reg")
                     for name in ("_reconstructor", "__newobj__", "__newobj_ex__"))  # fmt: skip
 
@@ -161,9 +162,12 @@ class PickleMachine:
         return Instance(made, arguments[1:])
 
     def _charge(self, values: tuple[Any, ...]) -> None:
-        sized = (str, bytes, list, tuple, dict, set, frozenset)
-        self._copied += sum(len(value) for value in values if isinstance(value, sized))
-        if self._copied > MAX_COPIED:
+        for value in values:
+            if isinstance(value, str | bytes):
+                self._copied += len(value)
+            elif isinstance(value, list | tuple | dict | set | frozenset):
+                self._copied += _ITEM_BYTES * len(value)
+        if self._copied > MAX_COPIED_BYTES:
             raise self.fault("calls that copy without end")
 
     def persistent(self, identity: object) -> object:

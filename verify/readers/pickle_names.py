@@ -16,7 +16,7 @@ _MODULES_TEXT = """
     _socket _sqlite3 _ssl _sysconfigdata _thread _testcapi _testinternalcapi _winapi
     _xxsubinterpreters aiohttp anydbm asyncio asyncore atexit bdb cffi cgitb cloudpickle cmd
     code codeop compileall concurrent cprofile ctypes dbm dill distutils doctest dummy_thread
-    dummy_threading ensurepip faulthandler fcntl fileinput fsspec ftplib gc glob httplib httpx
+    dummy_threading ensurepip faulthandler fcntl fileinput fsspec ftplib gc glob http httplib httpx
     idlelib imaplib imp importlib inspect io ipython ipython_genutils joblib jsonpickle lib2to3
     linecache mailcap marshal mmap modulefinder msvcrt multiprocess multiprocessing netrc
     nntplib nt ntpath os paramiko pathos pdb pickle pickletools pip pkg_resources pkgutil

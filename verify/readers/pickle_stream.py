@@ -19,7 +19,8 @@ _INTEGER = re.compile(rb"[+-]?[0-9]+")
 _ESCAPE = re.compile(rb"\\(x[0-9a-fA-F]{2}|[0-7]{1,3}|.)", re.DOTALL)
 _ESCAPES = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"a": b"\a", b"b": b"\b", b"f": b"\f",
             b"v": b"\v", b"\n": b"", b"\\": b"\\", b"'": b"'", b'"': b'"'}  # fmt: skip
-_FAULTS = (IndexError, KeyError, TypeError, OverflowError, ValueError, RecursionError, struct.error)
+_FAULTS = (IndexError, KeyError, TypeError, OverflowError, ValueError, RecursionError,
+           MemoryError, struct.error)  # fmt: skip
 
 Handler = Callable[[PickleMachine], None]
 _HANDLERS: dict[bytes, Handler] = {}

@@ -84,7 +84,7 @@ def _build_ibp_mondeq(view: View, constants: Constants) -> Parts:
     U = view.matrix("U.M.weight", rows=len(M))
     bias = view.vector("U.M.bias", len(M)) if view.has("U.M.bias") else np.zeros(len(M))
     plain = AffineInput(U, bias)
-    readout = view.under(_beside(view, "Wout.", levels=3))
+    readout = view.under(_beside(view, "Wout.", levels=4))
     rest = view.under(view.prefix)
     if not rest:
         return Parts(weight, plain, readout, (*notes, _AFTER_NORMALISATION))
@@ -210,21 +210,21 @@ IDL = Layout(
     tells="A (n, n), B (n, p), C (q, n), optional D (q, p), used as stored",
     variants=(("A", "B", "C"),),
     build=_build_idl,
-    constants=("bias_column=false",),
+    constants=("bias_column=no",),
 )
 TORCHIDL = Layout(
     name="torchidl",
     tells="A (n, n) or L and R (n, r), B (n, p), C (q, n), D (q, p), scaled by kappa",
     variants=(("A", "B", "C"), ("L", "R", "B")),
     build=_build_torchidl,
-    constants=("kappa=0.99", "bias_column=false"),
+    constants=("kappa=0.99", "bias_column=no"),
 )
 TORCHIDL_TRIU = Layout(
     name="torchidl-triu",
     tells="A (n, n), of which the strictly upper triangle is used, B (n, p), C (q, n), D (q, p)",
     variants=(("A", "B", "C"),),
     build=_build_torchidl_triu,
-    constants=("bias_column=false",),
+    constants=("bias_column=no",),
 )
 PCDEQ = Layout(
     name="pcdeq",

@@ -165,10 +165,11 @@ def read_bytes(path: Path) -> tuple[bytes, str]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{where}: expected a readable file, but got: {reason}") from error
+    status = os.fstat(handle)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(handle)
+        raise InputError(f"{where}: expected a regular file, but got a folder or device")
     with os.fdopen(handle, "rb") as file:
-        status = os.fstat(file.fileno())
-        if not stat.S_ISREG(status.st_mode):
-            raise InputError(f"{where}: expected a regular file, but got a folder or device")
         if not 0 < status.st_size <= MAX_FILE_BYTES:
             raise InputError(
                 f"{where}: expected a file of 1 to {MAX_FILE_BYTES} bytes, "

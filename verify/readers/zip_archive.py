@@ -75,7 +75,7 @@ def open_archive(content: bytes, where: str) -> Archive:
         ) from error
     if not 0 < len(infos) <= MAX_TENSORS:
         raise InputError(f"{where}: expected 1 to {MAX_TENSORS} entries, but got {len(infos)}")
-    _check_end(content, len(archive.comment), where)
+    _check_end(content, len(infos), archive.start_dir, where)
     seen: set[str] = set()
     for info in infos:
         _check_name(info.orig_filename, seen, where)
@@ -93,10 +93,16 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__} ({shown(str(error))})"
 
 
-def _check_end(content: bytes, comment: int, where: str) -> None:
-    end = len(content) - _END_BYTES - comment
-    if content[end : end + 4] != _END_SIGNATURE or content[:4] != b"PK\x03\x04":
+def _check_end(content: bytes, count: int, start: int, where: str) -> None:
+    """Refuse bytes around the archive, and an end record that contradicts the directory."""
+    if content[-_END_BYTES:][:4] != _END_SIGNATURE or content[:4] != b"PK\x03\x04":
         raise InputError(f"{where}: expected nothing around the zip archive, but got other bytes")
+    _, _, _, _, entries, _, offset, _ = struct.unpack("<4s4H2LH", content[-_END_BYTES:])
+    if entries not in (count, 0xFFFF) or offset not in (start, 0xFFFFFFFF):
+        raise InputError(
+            f"{where}: expected a directory of {entries} entries at {offset}, but got {count} "
+            f"at {start}"
+        )
 
 
 def _check_name(name: str, seen: set[str], where: str) -> None:
