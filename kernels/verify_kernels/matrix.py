@@ -40,7 +40,7 @@ def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
     if not finite.all():
         i, j = (int(k) for k in np.argwhere(~finite)[0])
         raise InputError(
-            f"{where}: expected finite entries, but got {matrix[i, j]!r} at [{i}, {j}]"
+            f"{where}: expected finite entries, but got {float(matrix[i, j])!r} at [{i}, {j}]"
         )
     return matrix
 
