@@ -288,7 +288,9 @@ def _rational(end: Fraction | float) -> sp.Rational:
 def _forms(expression: sp.Expr) -> tuple[Node, ...]:
     """Return forms of a formula, equal where it is real; the box says which is tightest."""
     nodes = [formula(expression)]
-    for rewrite in (sp.expand, sp.factor) if _is_small(expression) else ():
+    occurring = list(symbols_of(nodes[0]))
+    repeated = len(set(occurring)) < len(occurring)
+    for rewrite in (sp.expand, sp.factor) if repeated and _is_small(expression) else ():
         with suppress(sp.PolynomialError, NotImplementedError, StatementError):
             nodes.append(formula(rewrite(expression)))
     return tuple(dict.fromkeys(nodes))
