@@ -25,9 +25,9 @@ _LEADS = {
     "equivalent": "If and only if this holds,",
 }
 _USES = {
-    "sufficient": "proved passes; refuted says nothing about the goal",
-    "necessary": "refuted fails; proved says nothing about the goal",
-    "equivalent": "proved passes; refuted fails",
+    "sufficient": "proved shows the goal; refuted says nothing about it",
+    "necessary": "refuted shows that the goal is false; proved says nothing about it",
+    "equivalent": "proved shows the goal; refuted shows that it is false",
 }
 
 

@@ -33,16 +33,24 @@ def verdict_words(verdict: str) -> str:
     return f"{SYMBOLS.get(verdict, '?')} {clean(verdict)}"
 
 
-def outcome(route: Record) -> str:
-    """Return what came of a route and what that means for the goal."""
+def outcome(claim: Record, route: Record) -> str:
+    """Return what came of a route and what that means for the goal of the claim.
+
+    A route may speak about another goal: that not every b has one solution does not say that
+    some input has none or several.
+    """
     truth, direction = route["truth"], route["direction"]
     if truth == "skipped":
         return "not tried"
     if truth == "proved":
         return "proved" if direction != "necessary" else "proved; necessary only, not enough alone"
-    if truth == "refuted":
-        return NOTHING_FOLLOWS if direction == "sufficient" else "refuted, so the goal is false"
-    return "undecided"
+    if truth != "refuted":
+        return "undecided"
+    if direction == "sufficient":
+        return NOTHING_FOLLOWS
+    if route["goal"] == claim["goal"]["name"] or route["name"] == claim["decided_by"]:
+        return "refuted, so the goal is false"
+    return f"refuted for the goal {clean(route['goal'])} only; nothing follows for the goal here"
 
 
 def outcome_why(route: Record) -> str:
@@ -146,8 +154,8 @@ def consequence_words(item: Record) -> str:
 
 
 def guidance_label(claim: Record) -> str:
-    """Return what the guidance of a certificate is: a limit of the proof or a way to one."""
-    return {"pass": "how far it holds", "not applicable": "what to do"}.get(
+    """Return the heading of the guidance: what is needed next, or just what more is known."""
+    return {"pass": "guidance", "not applicable": "what to do"}.get(
         claim["verdict"], "next step"
     )
 

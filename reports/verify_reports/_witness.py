@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
+from verify.errors import EnclosureError
 from verify_reports import _numbers
 from verify_reports._text import clean, counted, shorten
 
@@ -215,7 +216,10 @@ def _is_list(value: Any) -> bool:
 def _number(value: Any) -> str | None:
     """Return an encoded number as short text; an ellipsis marks one that was cut."""
     if isinstance(value, dict) and len(value) == 1 and "enclosure" in value:
-        return _numbers.interval(value["enclosure"])
+        try:
+            return _numbers.interval(value["enclosure"])
+        except (EnclosureError, KeyError, TypeError):
+            return None
     exact = _exact(value)
     if exact is None:
         return None

@@ -146,7 +146,9 @@ def _route(console: Any, certificate: Certificate, route: Record, told: set[str]
         _print(console, f"{clean(statement['text'])} : {clean(statement['truth'])}{more}", 2)
     why = claims.outcome_why(route)
     if route["truth"] != "proved" or route["direction"] == "necessary":
-        _print(console, f"⇒ {claims.outcome(route)}{f' ({why})' if why else ''}", 2)
+        _print(
+            console, f"⇒ {claims.outcome(certificate.claim, route)}{f' ({why})' if why else ''}", 2
+        )
     for symbol, value, how in claims.evidence_lines(route):
         _print(console, f"{symbol} {value}".strip(), 4)
         if how and how not in told:

@@ -43,7 +43,7 @@ def test_terminal_tells_the_verdict_in_words_and_the_sentence(made: Any) -> None
     assert "Spectral norm" in text.splitlines()[2]
     assert "room 0.0599999" in text
     assert "Proved: z = relu(W z + b) has exactly one solution z for every b" in text
-    assert "how far it holds: the proof holds until" in text
+    assert "guidance: the proof holds until" in text
 
 
 def test_terminal_says_that_nothing_follows_from_a_refuted_sufficient_route(made: Any) -> None:
@@ -51,6 +51,17 @@ def test_terminal_says_that_nothing_follows_from_a_refuted_sufficient_route(made
     part = text.split("Spectral norm  [")[1].split("Perron")[0]
     assert "hypothesis false; nothing follows from this" in part
     assert "missed by 2" in part
+
+
+@pytest.mark.parametrize("render", [terminal.render, html.render])
+def test_a_route_refuted_for_another_goal_decides_nothing(made: Any, render: Any) -> None:
+    certificate = deepcopy(made["undecided"])
+    route = deepcopy(made["fail"].claim["routes"][0])
+    certificate.claim["routes"] = [route]
+    certificate.claim["goal"]["name"] = "every-input"
+    text = " ".join(render([certificate]).split())
+    assert "so the goal is false" not in text
+    assert "refuted for the goal every-bias only; nothing follows for the goal here" in text
 
 
 def test_terminal_shows_two_equilibria(made: Any) -> None:
