@@ -211,9 +211,10 @@ def _row_norms(size: Array) -> Array:
     largest = np.max(size, axis=1, initial=0.0)
     usable = np.isfinite(largest) & (largest > 0.0)
     scale = np.where(usable, largest, 1.0)
-    ratio = up_array(size / scale[:, None])
-    squares = np.sum(ratio * ratio, axis=1)
-    # all terms >= 0: gamma_{m+2} covers products and sum; m 2^-1022 the underflow of products
-    total = up_array(squares * add_up(1.0, mul_up(2.0, gamma(m + 2))) + (m + 1) * 2.0**-1000)
-    norms = up_array(up_array(np.sqrt(total)) * scale)
+    with np.errstate(over="ignore", invalid="ignore"):
+        ratio = up_array(size / scale[:, None])
+        squares = np.sum(ratio * ratio, axis=1)
+        # all terms >= 0: gamma_{m+2} covers products and sum; the last term their underflow
+        grown = squares * add_up(1.0, mul_up(2.0, gamma(m + 2))) + (m + 1) * 2.0**-1000
+        norms = up_array(up_array(np.sqrt(up_array(grown))) * scale)
     return np.where(usable, norms, np.where(largest == 0.0, 0.0, np.inf))
