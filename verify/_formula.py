@@ -24,7 +24,7 @@ Slopes = dict[sp.Symbol, Interval]
 
 _ZERO = Interval.point(0)
 _ONE = Interval.point(1)
-_MOST_BITS = 1 << 17
+_MOST_BITS = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)

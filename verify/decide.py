@@ -271,7 +271,7 @@ def _point_sign(relation: Relational, box: Box) -> int | None:
         return None
     difference = sp.Add(relation.lhs, -relation.rhs, evaluate=False)
     sign = algebraic_sign(formula(difference), box)
-    if sign is not None:
+    if sign is not None or not _is_small(difference):
         return sign
     numbers = {s: _rational(box[s].lo) for s in relation.free_symbols}
     lhs, rhs = (side.xreplace(numbers) for side in relation.args)

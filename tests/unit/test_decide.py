@@ -131,6 +131,8 @@ def test_huge_and_tiny_numbers_neither_overflow_nor_vanish():
     assert truth(sp.exp(q) > m, q=(10**9, INF), m=(0, 2**1000)) is PROVED
     assert truth(sp.exp(-q) - m > 0, q=(0, 10**9), m=(-1, 0)) is PROVED
     assert truth(q**100000 > 1, q=(1 + 2**-52, 2)) is PROVED
+    assert truth(q ** (10**9) > 1, q=(1 + 2**-52, 1 + 2**-52)) is PROVED
+    assert truth((1 + q) ** 1000 > q, q=(0.5, 1)) is PROVED
     assert truth(q + m < m + 1, q=(-INF, 0.5), m=(2**1023, 2**1023)) is PROVED
     assert truth(q * m <= 2**4000, q=(0, INF), m=(0, 0)) is PROVED
 
