@@ -36,6 +36,7 @@ _TINY = 64.0 * ETA  # pays for the underflow of those operations
 _LEAST = 2.0**-900  # a diagonal entry above which no term of the vector test loses accuracy
 _EXACT_ORDER = 128  # exact determinants and Schur complements beyond cost too much
 _SMALL = 8  # nodes of this order are swept exactly when the intervals cannot decide them
+_AHEAD = 32  # nodes of a first run without searched weights: most refutations need fewer
 _EXACT_STEPS = 64  # exact determinants and Schur complements that one tree may ask for
 
 
@@ -210,7 +211,11 @@ def run_tree(
     """
     check_arithmetic(backend)
     module = get_backend(backend, size=len(root.mid))
-    return _Search(root, exact, tilt, deadline, nodes, module).run()
+    ahead = _Search(root, exact, [], tilt, deadline, min(nodes, _AHEAD), module).run()
+    if ahead.truth is not Truth.UNDECIDED or nodes <= _AHEAD or time.monotonic() > deadline:
+        return ahead
+    weights = [stability_weights(root.mid)]
+    return _Search(root, exact, weights, tilt, deadline, nodes, module).run()
 
 
 class _Search:
@@ -220,6 +225,7 @@ class _Search:
         self,
         root: Ball,
         exact: ExactFamily | None,
+        weights: list[Array],
         tilt: Any,
         deadline: float,
         nodes: int,
@@ -230,7 +236,7 @@ class _Search:
         self.exact_steps = _EXACT_STEPS
         n = len(root.mid)
         level = np.zeros(n) if tilt is None else np.clip(tilt - np.mean(tilt), -300.0, 300.0)
-        self.weights = [stability_weights(root.mid)]
+        self.weights = list(weights)
         if n and np.ptp(level) > 0.0:
             self.weights.append(np.exp2(np.round(level)))
         self.stack: list[tuple[Ball, Index, minors.IndexSet]] = [(root, np.arange(n), ())]
