@@ -155,9 +155,7 @@ def consequence_words(item: Record) -> str:
 
 def guidance_label(claim: Record) -> str:
     """Return the heading of the guidance: what is needed next, or just what more is known."""
-    return {"pass": "guidance", "not applicable": "what to do"}.get(
-        claim["verdict"], "next step"
-    )
+    return {"pass": "guidance", "not applicable": "what to do"}.get(claim["verdict"], "next step")
 
 
 def file_of(certificate: Certificate) -> str:

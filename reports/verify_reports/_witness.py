@@ -94,6 +94,7 @@ _KINDS = {
         False,
     ),
 }
+_CUT = "A number that ends in … is cut here; the exact one is stored with the certificate."
 _PARTS = {"equilibria": ("z1", "z2")}
 _HEADINGS = {"z1": "z", "z2": "z′"}
 
@@ -150,6 +151,8 @@ def shown(witness: Record) -> Shown:
     facts += [(name, _in_line(vector)) for name, vector in vectors.items() if name not in columns]
     picked = _picked(columns, size) if columns else []
     rows = tuple((str(k), *(vector[k] for vector in columns.values())) for k in picked)
+    if any("…" in text for row in rows for text in row):
+        check = f"{check} {_CUT}".strip()
     return Shown(
         title=title,
         check=check,

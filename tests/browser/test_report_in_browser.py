@@ -125,3 +125,15 @@ def test_page_loads_offline_without_a_console_message(folder: Path) -> None:
     )  # fmt: skip
     assert "What this rests on" in done.stdout
     assert "CONSOLE" not in done.stderr
+
+
+def test_a_page_that_asks_for_something_would_be_noticed(folder: Path) -> None:
+    asking = (folder / "report.html").read_text(encoding="utf-8").replace(
+        "</head>", '<link rel="stylesheet" href="http://outside.invalid/x.css"></head>'
+    )  # fmt: skip
+    (folder / "asking.html").write_text(asking, encoding="utf-8")
+    done = browse(
+        folder, "--enable-logging=stderr", "--virtual-time-budget=3000", "--dump-dom",
+        (folder / "asking.html").as_uri(),
+    )  # fmt: skip
+    assert "CONSOLE" in done.stderr

@@ -59,6 +59,7 @@ def test_what_a_person_cannot_check_by_hand_is_told_in_a_line() -> None:
 def test_long_numbers_are_cut_with_an_ellipsis() -> None:
     shown = made("two-equilibria", b=[Fraction(10**40, 3)] * 2, z1=[Fraction(1)] * 2)
     assert shown.rows[0][1] == "3.3333333…e+39"
+    assert "is cut here" in shown.check
 
 
 @pytest.mark.parametrize("count", [0, 1])
