@@ -208,7 +208,8 @@ def _locally(
         return None
     box = find_box(weight, activation, b, z, bias_radius=radius)
     if box is not None:
-        reach = up_array(np.maximum(box.upper - z, z - box.lower))
+        with np.errstate(over="ignore"):
+            reach = up_array(np.maximum(box.upper - z, z - box.lower))
         return z, float(np.max(reach, initial=0.0)), "Krawczyk: exactly one equilibrium in the box"
     if activation.name not in ("relu", "leaky_relu", "abs", "identity") or len(z) > 400:
         return None

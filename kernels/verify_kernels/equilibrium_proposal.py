@@ -28,10 +28,13 @@ def propose_equilibria(
         Z, open_rows = _picard(W, s, biases, deadline)
         if open_rows.size:
             start = Z[open_rows]
-            for _ in range(3):
-                start = _accelerated(W, s, slope, biases[open_rows], start, deadline)
-                if _settled(W, s, biases[open_rows], start).all():
-                    break
+            try:
+                for _ in range(3):
+                    start = _accelerated(W, s, slope, biases[open_rows], start, deadline)
+                    if _settled(W, s, biases[open_rows], start).all():
+                        break
+            except np.linalg.LinAlgError:  # overflow: leave the rest to Newton's steps
+                pass
             Z[open_rows] = start
         for i in open_rows[~_settled(W, s, biases[open_rows], Z[open_rows])]:
             if time.monotonic() > deadline:

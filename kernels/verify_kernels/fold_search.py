@@ -46,11 +46,7 @@ def propose_folds(
             return
         x0 = random.standard_normal(problem.d) * (0.0 if k == 0 else 10.0 ** random.integers(-1, 2))
         g = random.standard_normal(problem.d)
-        with np.errstate(all="ignore"):
-            up = search.start(x0)
-            if up is not None:
-                for direction in (g, -g):
-                    yield from search.follow(x0, up, direction)
+        yield from search.line(x0, g)
 
 
 class _Search:
@@ -64,6 +60,15 @@ class _Search:
         self.usable = all(bool(np.isfinite(a).all()) for a in (self.W, self.U, self.bias))
         self.relu, self.until = relu, math.inf
 
+    def line(self, x0: Array, g: Array) -> list[Proposal]:
+        """Return the first folds on both sides of x0 along g."""
+        with np.errstate(all="ignore"):
+            up = self.start(x0)
+            if up is None:
+                return []
+            found = [self.follow(x0, up, direction) for direction in (g, -g)]
+        return [proposal for proposal in found if proposal is not None]
+
     def inputs(self, x: Array) -> Array:
         """Return b(x)."""
         b: Array = self.U @ x + self.bias
@@ -71,7 +76,8 @@ class _Search:
 
     def matrix(self, up: Any) -> Array:
         """Return I - W D."""
-        return np.asarray(np.eye(len(up)) - self.W * np.where(up, 1.0, self.alpha))
+        with np.errstate(over="ignore"):
+            return np.asarray(np.eye(len(up)) - self.W * np.where(up, 1.0, self.alpha))
 
     def start(self, x: Array) -> Any:
         """Return the signs of an equilibrium for x: Newton steps, else a path from far away."""
@@ -95,7 +101,7 @@ class _Search:
         up = np.zeros(m, dtype=bool)
         first = -self.matrix(up).sum(axis=1)
         t, way, w = 0.0, 1.0, target - first
-        inverse: Array = np.asarray(np.linalg.inv(self.matrix(up)), dtype=np.float64)
+        inverse = _inverse(self.matrix(up))
         for _ in range(30 * m + 30):
             if time.monotonic() > self.until or not np.isfinite(inverse).all():
                 return None
@@ -119,20 +125,20 @@ class _Search:
         column = inverse @ self.W[:, i] * change
         return column, float(1.0 + column[i])
 
-    def follow(self, x0: Array, up: Any, g: Array) -> Iterator[Proposal]:
-        """Follow the equilibrium with these signs from x0 along g; yield the first fold."""
+    def follow(self, x0: Array, up: Any, g: Array) -> Proposal | None:
+        """Follow the equilibrium with these signs from x0 along g to the first fold."""
         m, t, entered = len(up), 0.0, 0.0
-        inverse: Array = np.asarray(np.linalg.inv(self.matrix(up)), dtype=np.float64)
+        inverse = _inverse(self.matrix(up))
         on = (self.U @ x0 + self.bias > 0) | (not self.relu)
         for _ in range(20 * m + 20):
             if time.monotonic() > self.until or not np.isfinite(inverse).all():
-                return
+                return None
             raw, raw_rate = self.U @ (x0 + t * g) + self.bias, self.U @ g
             b, w = np.where(on, raw, 0.0), np.where(on, raw_rate, 0.0)
             step, i = _first_wall(inverse @ b, inverse @ w, up)
             turn, j = _first_wall(raw, raw_rate, on) if self.relu else (math.inf, 0)
             if not math.isfinite(min(step, turn)):
-                return
+                return None
             t, entered = t + min(step, turn), t
             if turn < step:
                 on[j] = not on[j]
@@ -141,15 +147,15 @@ class _Search:
             flipped = up.copy()
             flipped[i] = not up[i]
             if ratio == 0.0:
-                return
+                return None
             turned = inverse - np.outer(column, inverse[i]) / ratio
             if ratio < 0.0:
                 back = self._reach(turned, b + step * w, -w, flipped, i)
                 room = min(back, t - entered)
                 depth = 0.5 * room if math.isfinite(room) else 1.0
-                yield x0 + (t - depth) * g, _signs(up), _signs(flipped)
-                return
+                return x0 + (t - depth) * g, _signs(up), _signs(flipped)
             inverse, up = turned, flipped
+        return None
 
     def _reach(self, inverse: Array, b: Array, w: Array, up: Any, skip: int) -> float:
         v, rate = inverse @ b, inverse @ w
@@ -166,13 +172,14 @@ def propose_overlap(problem: Problem, first: Signs, second: Signs) -> Array | No
     if not search.usable or d == 0 or m == 0:
         return None
     signs = np.array([first, second], dtype=np.float64)
-    slopes = np.where(signs > 0, 1.0, search.alpha)
-    blocks = [np.eye(m) - search.W * row for row in slopes]
+    blocks = [search.matrix(row > 0) for row in signs]
     zero, column = np.zeros((m, m)), np.zeros((m, 1))
     equal = np.block([[blocks[0], zero, -search.U, column], [zero, blocks[1], -search.U, column]])
     walls = np.hstack([np.diag(-signs.ravel()), np.zeros((2 * m, d)), np.ones((2 * m, 1))])
     cost = np.zeros(2 * m + d + 1)
     cost[-1] = -1.0
+    if not np.isfinite(equal).all():
+        return None
     solved = linprog(
         cost,
         A_ub=walls,
@@ -194,12 +201,14 @@ def propose_exclusion(problem: Problem) -> Array | None:
     search, m = _Search(problem), problem.m
     if not search.usable or m == 0:
         return None
-    above = (np.eye(m) - search.W).T
-    below = (np.eye(m) - search.alpha * search.W).T
+    above = search.matrix(np.ones(m, dtype=bool)).T
+    below = search.matrix(np.zeros(m, dtype=bool)).T
     one = np.ones((m, 1))
     rows = np.vstack([np.hstack([above, one]), np.hstack([-below, one])])
     cost = np.zeros(m + 1)
     cost[-1] = -1.0
+    if not np.isfinite(rows).all():
+        return None
     solved = linprog(
         cost,
         A_ub=rows,
@@ -209,6 +218,14 @@ def propose_exclusion(problem: Problem) -> Array | None:
     if solved.x is None or not solved.x[-1] > 0.0:
         return None
     return np.asarray(solved.x[:m], dtype=np.float64)
+
+
+def _inverse(matrix: Array) -> Array:
+    """Return the inverse, or NaN where there is none."""
+    try:
+        return np.asarray(np.linalg.inv(matrix), dtype=np.float64)
+    except np.linalg.LinAlgError:
+        return np.full(matrix.shape, np.nan)
 
 
 def _first_wall(v: Array, rate: Array, up: Any) -> tuple[float, int]:

@@ -77,6 +77,8 @@ def decide_every_input(
     """
     if weight.shape[0] != weight.shape[1]:
         raise InputError(f"decide_every_input: expected W square, but got shape {weight.shape}")
+    if weight.shape[0] == 0:
+        return Evidence(Truth.PROVED, how="the state has no coordinates")
     if not weight.is_exact:
         return _open("W is known as an enclosure only, not exactly")
     decision = _Decision(weight.rational(), fmpq(alpha.numerator, alpha.denominator), deadline)

@@ -73,9 +73,10 @@ def holds_one_equilibrium(
     if not ((lower <= z_tilde) & (z_tilde <= upper)).all():
         return False  # the operator proves nothing about a box without z~
     operator = _Operator(weight, activation, bias, bias_radius, z_tilde)
-    radius = up_array(np.maximum(upper - z_tilde, z_tilde - lower))
-    reach = operator.reach(radius)
-    below, above = down_array(z_tilde - reach), up_array(z_tilde + reach)
+    with np.errstate(over="ignore", invalid="ignore"):
+        radius = up_array(np.maximum(upper - z_tilde, z_tilde - lower))
+        reach = operator.reach(radius)
+        below, above = down_array(z_tilde - reach), up_array(z_tilde + reach)
     return bool(((below > lower) & (above < upper)).all())
 
 
@@ -97,6 +98,12 @@ def find_box(
     operator = _Operator(weight, activation, bias, bias_radius, z_tilde)
     if not operator.usable:
         return None
+    with np.errstate(over="ignore", invalid="ignore"):
+        return _inflate(operator, z_tilde, attempts)
+
+
+def _inflate(operator: _Operator, z_tilde: Array, attempts: int) -> Box | None:
+    """Grow the radius until the operator maps the box into its interior."""
     floor = 2.0**-50 * np.maximum(np.abs(z_tilde), 2.0**-900)
     radius = 2.0 * operator.start + floor
     for _ in range(attempts):

@@ -69,12 +69,22 @@ def two_disjoint_equilibria(
         for count, v in enumerate(search.negative_points(bad)):
             if count >= tries or time.monotonic() > deadline:
                 return None
-            for pair in search.pairs(v):
-                witness = _prove(enclosed, activation, *pair)
-                if witness is not None:
-                    return witness
-                if time.monotonic() > deadline:
-                    return None
+            witness = _first_proved(enclosed, activation, search.pairs(v), deadline)
+            if witness is not None:
+                return witness
+    return None
+
+
+def _first_proved(
+    weight: MatrixEnclosure, activation: Activation, pairs: Iterator[Pair], deadline: float
+) -> Witness | None:
+    try:
+        for pair in pairs:
+            witness = _prove(weight, activation, *pair)
+            if witness is not None or time.monotonic() > deadline:
+                return witness
+    except np.linalg.LinAlgError:  # an overflow in the search: this start shows nothing
+        return None
     return None
 
 
@@ -231,7 +241,10 @@ def _at_centre(weight: MatrixEnclosure, activation: Activation, search: _Search)
     image = W * fmpq_mat(m, 1, [fmpq(rest.numerator, rest.denominator)] * m)
     b = [-Fraction(int(image[i, 0].p), int(image[i, 0].q)) for i in range(m)]
     steep = search.slope(np.zeros(m))
-    _, values, right = np.linalg.svd(np.eye(m) - search.W * steep)
+    jacobian = np.eye(m) - search.W * steep
+    if not np.isfinite(jacobian).all():
+        return None
+    _, values, right = np.linalg.svd(jacobian)
     if search.determinant(np.zeros(m)) > 0.0 and values[-1] > 1e-12 * values[0]:
         return None
     centre = [rest] * m
