@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from verify.enclosure import Enclosure
+from verify.errors import EnclosureError
 from verify.verdict import Truth
 
 
@@ -43,3 +44,13 @@ class Evidence:
     assumes: tuple[str, ...] = ()
     how: str = ""
     why_open: str = ""
+
+    def enclosure(self) -> Enclosure:
+        """Return the value of a quantity.
+
+        Raises:
+            EnclosureError: this is the evidence of a fact.
+        """
+        if not isinstance(self.value, Enclosure):
+            raise EnclosureError(f"Evidence: expected an enclosure, but got {self.value!r}")
+        return self.value

@@ -152,9 +152,9 @@ def _known(
     known = {}
     for symbol in expression.free_symbols:
         if symbol in more:
-            known[symbol] = problem.once(str(symbol), more[symbol]).value
+            known[symbol] = problem.once(str(symbol), more[symbol]).enclosure()
         else:
-            known[symbol] = outcome.evidence[str(symbol)].value
+            known[symbol] = outcome.evidence[str(symbol)].enclosure()
     return known
 
 
@@ -199,9 +199,9 @@ def _through_the_input(
     }
     given = problem.network.input
     if isinstance(given, AffineInput):
-        norm, scale = enclose_spectral_norm(given.U, backend=effort.backend).value, sp.Integer(1)
+        norm, scale = enclose_spectral_norm(given.U, backend=effort.backend), sp.Integer(1)
     elif isinstance(given, ReluFeatureInput):
-        norm = enclose_spectral_norm(given.V, backend=effort.backend).value
+        norm = enclose_spectral_norm(given.V, backend=effort.backend)
         scale = 1 / sp.sqrt(sp.Integer(problem.network.width))
     else:
         return []
@@ -209,7 +209,7 @@ def _through_the_input(
     for route, expression in lipschitz.items():
         if route in proved:
             whole = expression * NORM_U * scale
-            known = {NORM_U: norm, **_known(problem, proved[route], expression, effort)}
+            known = {NORM_U: norm.enclosure(), **_known(problem, proved[route], expression, effort)}
             found.append((evaluate(whole, known), whole, route))
     found = [item for item in found if item[0].is_bounded]
     if not found:

@@ -33,16 +33,20 @@ class _Room:
 
 
 def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort) -> list[str]:
-    """Return sentences: the largest certain factor for W, what was open and what could help."""
-    rooms = [room for outcome in outcomes if (room := _room(outcome)) is not None]
-    said = []
-    if rooms:
-        best = max(rooms, key=lambda room: room.factor.lo)
-        said.append(_scaling(best))
-    proved = any(o.tried and o.truth is Truth.PROVED for o in outcomes)
-    if not proved:
-        said += _next_steps(outcomes)
-    return said
+    """Return sentences: the room of the proof, or the largest factor for W that is sure to pass."""
+    proved = [o for o in outcomes if o.tried and o.truth is Truth.PROVED and _speaks_for(o)]
+    rooms = [room for o in (proved or outcomes) if (room := _room(o)) is not None]
+    said = [_scaling(max(rooms, key=lambda room: room.factor.lo))] if rooms else []
+    failed = any(o.tried and o.truth is Truth.REFUTED and not _only_suggests(o) for o in outcomes)
+    return said if proved or failed else said + _next_steps(outcomes)
+
+
+def _speaks_for(outcome: RouteOutcome) -> bool:
+    return outcome.route.direction in ("sufficient", "equivalent")
+
+
+def _only_suggests(outcome: RouteOutcome) -> bool:
+    return outcome.route.direction == "sufficient"
 
 
 def _room(outcome: RouteOutcome) -> _Room | None:

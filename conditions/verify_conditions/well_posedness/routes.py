@@ -19,10 +19,12 @@ from verify.condition import Binding, Effort, Route, bind
 from verify.enclosure import Enclosure
 from verify.evidence import Evidence, Witness
 from verify.network import (
+    AffineInput,
     BoxMonotoneWeight,
     LowRankRowScaledWeight,
     MonotoneWeight,
     NonEuclideanWeight,
+    ReluFeatureInput,
     RowScaledWeight,
     ScaledGaussianWeight,
     SoftplusMonotoneWeight,
@@ -277,6 +279,9 @@ def _with_equilibria(problem: Problem, effort: Effort, found: Evidence) -> Evide
 @bind(st.UNIQUE_ON_RANGE)
 def unique_on_range(problem: Problem, effort: Effort, aim: Enclosure | None) -> Evidence:
     """Whether every input has exactly one equilibrium, decided on the range of b(x)."""
+    given = problem.network.input
+    if not isinstance(given, AffineInput | ReluFeatureInput):
+        return Evidence(Truth.UNDECIDED, why_open="the input map is not evaluated")
     failure = problem.once("failure", lambda: None)
     bad: Witness | None = failure.witness if failure is not None else None
     return decide_every_input(

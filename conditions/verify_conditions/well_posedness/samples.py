@@ -11,7 +11,7 @@ import numpy as np
 
 from verify.condition import Effort, RouteOutcome, SampleRecord
 from verify.decide import evaluate
-from verify.enclosure import Enclosure, Endpoint, hex_of
+from verify.enclosure import Endpoint, hex_of
 from verify.evidence import Witness
 from verify.network import AffineInput, ReluFeatureInput
 from verify.verdict import Truth
@@ -55,7 +55,7 @@ def _moduli(problem: Problem, proved: Mapping[str, RouteOutcome]) -> list[Modulu
     ):
         if route in proved:
             known = {
-                item.symbol: proved[route].evidence[str(item.symbol)].value
+                item.symbol: proved[route].evidence[str(item.symbol)].enclosure()
                 for item in statement.quantities
             }
             rate = evaluate(statement.hypothesis.lhs, known)
@@ -72,13 +72,9 @@ def _moduli(problem: Problem, proved: Mapping[str, RouteOutcome]) -> list[Modulu
 def _for_unit_slopes(proved: Mapping[str, RouteOutcome]) -> list[Modulus]:
     found = []
     if "monotone" in proved:
-        top = proved["monotone"].evidence[str(st.MU_2.symbol)].value
-        if isinstance(top, Enclosure):
-            found += _modulus("monotone", 1 - top.hi)
+        found += _modulus("monotone", 1 - proved["monotone"].evidence["mu_2"].enclosure().hi)
     if "monotone-structure" in proved:
-        margin = proved["monotone-structure"].evidence[str(st.MARGIN.symbol)].value
-        if isinstance(margin, Enclosure):
-            found += _modulus("monotone", margin.lo)
+        found += _modulus("monotone", proved["monotone-structure"].evidence["m"].enclosure().lo)
     if "matrix-measure" in proved:
         eta, bound = _positive_vector(proved["matrix-measure"], st.MU_ETA.symbol)
         if eta is not None:
