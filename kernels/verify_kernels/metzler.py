@@ -167,6 +167,8 @@ def _block_root(block: Metzler, aim: Enclosure | None) -> Root:
         if bits > 576 and block.size > EXACT_ALWAYS:
             break
         root = _better(root, _refined_root(block, bits))
+    if block.size <= REFINED and _spans(root, aim) and (block.is_point or block.exact is not None):
+        root = _at_the_aim(block, root, aim)
     if REFINED < block.size <= EXACT_VECTOR and _spans(root, aim) and block.is_point:
         root = _better(root, _exact_root(block, integer_vector(vector)))
     return root
@@ -274,6 +276,22 @@ def _exact_root(block: Metzler, eta: Sequence[int]) -> Root:
     numerators, unit = block.integers()
     lo, hi = quotients(numerators, unit, eta)
     return Root(lo, hi, tuple(eta), hi)
+
+
+def _at_the_aim(block: Metzler, root: Root, aim: Enclosure | None) -> Root:
+    """Raise the lower end to the aim if the aim is exactly an eigenvalue."""
+    if aim is None or not aim.is_exact or not isinstance(aim.lo, Fraction):
+        return root
+    from flint import fmpq, fmpq_mat
+
+    numerators, unit = block.integers()
+    target = aim.lo / unit
+    shifted = -fmpq_mat(numerators)
+    for i in range(block.size):
+        shifted[i, i] = shifted[i, i] + fmpq(target.numerator, target.denominator)
+    if shifted.det() != 0:
+        return root
+    return Root(max(root.lo, aim.lo), root.hi, root.eta, root.bound)
 
 
 def _refined_root(block: Metzler, bits: int) -> Root:

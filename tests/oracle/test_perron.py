@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify_kernels import matrix_measure, metzler
@@ -234,7 +235,5 @@ def test_exact_quotients_agree_with_rationals():
         eta, bound = found.witness.data["eta"], found.witness.data["bound"]
         exact = rational_matrix(np.abs(W)).tolist()
         for i in range(m):
-            total = sum(
-                Fraction(int(exact[i][j].p), int(exact[i][j].q)) * eta[j] for j in range(m)
-            )
+            total = sum(Fraction(int(exact[i][j].p), int(exact[i][j].q)) * eta[j] for j in range(m))
             assert total <= bound * eta[i]
