@@ -11,8 +11,6 @@ from fractions import Fraction
 from typing import Any
 
 import sympy as sp
-from verify_kernels.spectral_norm import enclose_spectral_norm
-from verify_kernels.spectral_radius import enclose_spectral_radius
 
 from verify.condition import Consequence, Effort, RouteOutcome
 from verify.decide import evaluate
@@ -24,6 +22,8 @@ from verify_conditions.well_posedness.problem import Problem
 from verify_kernels.least_diagonal import enclose_least_diagonal
 from verify_kernels.matrix import identity_minus
 from verify_kernels.power_iteration import estimate_spectral_radius
+from verify_kernels.spectral_norm import enclose_spectral_norm
+from verify_kernels.spectral_radius import enclose_spectral_radius
 
 NORM_M = sp.Symbol("norm_M", real=True)
 NORM_U = sp.Symbol("norm_U", real=True)

@@ -7,14 +7,13 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any
 
-from verify_kernels.state_weight import enclose_state_weight
-
 from verify.condition import NotApplicable
 from verify.enclosure import Enclosure
 from verify.evidence import Evidence
 from verify.network import AffineInput, Data, Equilibrium, ReluFeatureInput
 from verify_kernels.matrix import MatrixEnclosure
 from verify_kernels.slopes import SlopeClass, slope_class
+from verify_kernels.state_weight import enclose_state_weight
 
 GOAL_EVERY_B = "every-b"
 GOAL_EVERY_X = "every-input"
@@ -35,6 +34,10 @@ class Problem:
         if name not in self._kept:
             self._kept[name] = compute()
         return self._kept[name]
+
+    def kept(self, name: str) -> Any:
+        """Return the value kept under the name, or None."""
+        return self._kept.get(name)
 
     @property
     def lipschitz(self) -> Fraction:

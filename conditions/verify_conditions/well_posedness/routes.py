@@ -6,18 +6,9 @@ from collections.abc import Callable
 from fractions import Fraction
 from typing import Any
 
-from verify_kernels.cayley import enclose_cayley_root
-from verify_kernels.diagonal_stability import enclose_diagonal_margin
-from verify_kernels.matrix_measure import enclose_symmetric_part, enclose_weighted_measure
-from verify_kernels.one_sign import decide_one_sign
-from verify_kernels.p0_matrix import decide_p0_matrix
-from verify_kernels.r0_matrix import decide_r0_matrix
-from verify_kernels.reduction import reduce_slopes
-from verify_kernels.spectral_norm import enclose_spectral_norm
-
 from verify.condition import Binding, Effort, Route, bind
 from verify.enclosure import Enclosure
-from verify.evidence import Evidence, Witness
+from verify.evidence import Evidence
 from verify.network import (
     AffineInput,
     BoxMonotoneWeight,
@@ -39,12 +30,20 @@ from verify_conditions.well_posedness.problem import (
     exact,
 )
 from verify_kernels.acyclic import decide_acyclic
+from verify_kernels.cayley import enclose_cayley_root
+from verify_kernels.diagonal_stability import enclose_diagonal_margin
 from verify_kernels.failure import explain_failure
 from verify_kernels.input_range import decide_every_input
 from verify_kernels.margin import enclose_margin
 from verify_kernels.matrix import MatrixEnclosure, identity_minus
+from verify_kernels.matrix_measure import enclose_symmetric_part, enclose_weighted_measure
+from verify_kernels.one_sign import decide_one_sign
+from verify_kernels.p0_matrix import decide_p0_matrix
 from verify_kernels.p_matrix import decide_p_matrix
 from verify_kernels.perron import enclose_perron_root
+from verify_kernels.r0_matrix import decide_r0_matrix
+from verify_kernels.reduction import reduce_slopes
+from verify_kernels.spectral_norm import enclose_spectral_norm
 
 Applies = Callable[[Problem], str | None]
 
@@ -282,12 +281,11 @@ def unique_on_range(problem: Problem, effort: Effort, aim: Enclosure | None) -> 
     given = problem.network.input
     if not isinstance(given, AffineInput | ReluFeatureInput):
         return Evidence(Truth.UNDECIDED, why_open="the input map is not evaluated")
-    failure = problem.once("failure", lambda: None)
-    bad: Witness | None = failure.witness if failure is not None else None
+    failure: Evidence | None = problem.kept("failure")
+    bad = failure.witness if failure is not None else None
     return decide_every_input(
-        problem.weight, problem.network.input, problem.slopes.alpha,
-        deadline=effort.deadline, bad=bad,
-    )  # fmt: skip
+        problem.weight, given, problem.slopes.alpha, deadline=effort.deadline, bad=bad
+    )
 
 
 # Routes, strongest consequences first ----------------------------------------------------------
