@@ -1,6 +1,6 @@
 """The pickle machine against Python's own: same values for data, one clear error for the rest."""
 
-import math
+import io
 import pickle
 import pickletools
 import random
@@ -96,6 +96,23 @@ def test_any_program_gives_a_value_or_one_clear_error(program):
     assert_clear(refusal(program + b"."))
 
 
+class DataOnly(pickle._Unpickler):
+    """Python's own machine, which here may build data and nothing else.
+
+    The one in pure Python: the one in C allocates as many memo slots as a hostile index says.
+    """
+
+    def find_class(self, module, name):
+        raise pickle.UnpicklingError(f"{module}.{name}")
+
+
+def read_by_python(content):
+    try:
+        return True, DataOnly(io.BytesIO(content)).load()
+    except Exception:
+        return False, None
+
+
 @pytest.mark.soundness
 def test_campaign_of_mutated_pickles():
     rng = random.Random(5)
@@ -107,22 +124,14 @@ def test_campaign_of_mutated_pickles():
             content[rng.randrange(len(content))] = rng.randrange(256)
         error = refusal(bytes(content))
         assert_clear(error)
-        if error is None and not _names(bytes(content)):
+        read, theirs = read_by_python(bytes(content))
+        if error is None and read:
             mine = parse_pickle(bytes(content), "p")
-            assert same_or_nan(mine, pickle.loads(bytes(content))), bytes(content)
+            # The text of a value is finite also where a mutation made a cycle.
+            assert repr(mine) == repr(theirs), bytes(content)
             compared += 1
-    assert compared > 0
-    print(f"campaign mutated pickles: {count} cases ({compared} compared), seed 5, 0 wrong")
-
-
-def _names(content):
-    return any(c in content for c in (b"c", b"\x93", b"i", b"o", b"R", b"\x81", b"b", b"P", b"Q"))
-
-
-def same_or_nan(mine, theirs):
-    if isinstance(mine, float) and math.isnan(mine):
-        return isinstance(theirs, float) and math.isnan(theirs)
-    return same(mine, theirs) or repr(mine) == repr(theirs)
+    assert compared > 100
+    print(f"campaign mutated pickles: {count} cases, {compared} compared, seed 5, 0 wrong")
 
 
 @given(

@@ -27,8 +27,8 @@ pytestmark = pytest.mark.soundness
 CHILD = """
 import json, os, sys, warnings
 import resource
-import numpy, safetensors, csv, tomllib, json.decoder, encodings.latin_1,
-encodings.raw_unicode_escape
+import numpy, safetensors, csv, tomllib, json.decoder, encodings.latin_1
+import encodings.raw_unicode_escape
 import encodings.utf_8_sig, encodings.ascii, encodings.cp437, lzma, bz2, zlib
 from verify.errors import VerifyError
 from verify.readers import read_network
