@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from fractions import Fraction
 from itertools import product
 from typing import Any
@@ -70,7 +71,9 @@ def decide_every_input(
 
     Returns:
         PROVED, REFUTED with witness kind ``input-with-two-equilibria`` or
-        ``input-without-equilibrium`` (x, b, equilibria), or UNDECIDED with the reason.
+        ``input-without-equilibrium`` (x, b, equilibria; y where a vector excludes every
+        equilibrium), or UNDECIDED with the reason. For relu features b and the equilibria are
+        multiplied by sqrt(m), which keeps them rational.
 
     Raises:
         InputError: shapes that do not fit.
@@ -85,9 +88,14 @@ def decide_every_input(
     try:
         if isinstance(input, AffineInput):
             return decision.affine(input, bad)
-        return decision.features(input, bad)
+        found = decision.features(input, bad)
     except OutOfTimeError:
         return _open("the time budget ended before the input polyhedra were decided")
+    if found.witness is None:
+        return found
+    # positively homogeneous: the factor 1/sqrt(m) of the features scales b and the states alike
+    scaled = Witness(found.witness.kind, {**found.witness.data, "multiplied_by": "sqrt(m)"})
+    return replace(found, witness=scaled)
 
 
 def _open(why: str) -> Evidence:

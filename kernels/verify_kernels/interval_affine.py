@@ -10,7 +10,7 @@ import numpy as np
 from flint import arb
 
 from verify.network.activation import Activation
-from verify_kernels import ball_activation
+from verify_kernels import ball_activation, elementary_bounds
 from verify_kernels._rounding import (
     OMEGA,
     Array,
@@ -91,7 +91,7 @@ def enclose_activation(activation: Activation, mid: Array, rad: Array) -> tuple[
     """Enclose s(v) for every v in the balls: s(mid) with its error, plus the Lipschitz bound.
 
     Error bound: L rad with L the largest |secant slope|, and the error of s(mid): one rounding
-    for straight pieces, a ball of 80 bits and one rounding for the others.
+    for straight pieces, `elementary_bounds`, or a ball of 80 bits and one rounding.
     """
     known = slope_class(activation)
     lipschitz = float_up(max(abs(known.alpha), abs(known.beta)))
@@ -118,6 +118,11 @@ def activation_at(activation: Activation, points: Array) -> tuple[Array, Array]:
         return np.clip(points, 0.0, 6.0), zero
     if name == "leaky_relu":
         return _leaky_at(activation, points)
+    if name == "softsign":
+        value = points / (1.0 + np.abs(points))
+        return value, up_array(4.0 * U * np.abs(value)) + OMEGA
+    if name in elementary_bounds.NAMES:
+        return elementary_bounds.bounded_activation(activation, points)
     return _by_balls(activation, points)
 
 
