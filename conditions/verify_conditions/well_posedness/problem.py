@@ -89,7 +89,7 @@ def goal_of(problem: Problem) -> str:
 
 def exact(value: Fraction | int) -> Evidence:
     """Return the evidence of a number that is known exactly."""
-    return Evidence(Enclosure.outward(value, value), how="exact")
+    return Evidence(Enclosure.outward(value, value), how=f"exactly {value}")
 
 
 def describe(problem: Problem) -> dict[str, str]:
