@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify.evidence import Evidence
+from verify_kernels.definiteness import PRODUCTS
 from verify_kernels.enclosed_products import affine, nearest_enclosure
 from verify_kernels.linear_solve import enclose_solution
 from verify_kernels.matrix import MatrixEnclosure
@@ -52,14 +53,14 @@ def enclose_cayley_root(
     if transform is not None:
         found = enclose_perron_root(transform, backend=backend, aim=aim)
         if not _is_open(found.value, aim):
-            return Evidence(found.value, found.witness, how=HOW)
+            return Evidence(found.value, found.witness, (PRODUCTS,), HOW)
     if given.is_exact and m <= EXACT_WIDTH:
         return _exact_root(given, backend, aim)
     if found is None:
         return Evidence(
             Enclosure.unbounded(), how=HOW, why_open="2I - W is not proved to be nonsingular"
         )
-    return Evidence(found.value, found.witness, how=HOW)
+    return Evidence(found.value, found.witness, (PRODUCTS,), HOW)
 
 
 def cayley_transform(weight: MatrixEnclosure) -> MatrixEnclosure | None:
@@ -88,4 +89,4 @@ def _exact_root(given: MatrixEnclosure, backend: str, aim: Enclosure | None) -> 
     except InputError:
         return Evidence(Enclosure.unbounded(), how=HOW, why_open="T is beyond binary64")
     found = enclose_perron_root(transform, backend=backend, aim=aim)
-    return Evidence(found.value, found.witness, how=HOW)
+    return Evidence(found.value, found.witness, found.assumes, HOW)

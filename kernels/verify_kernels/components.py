@@ -20,6 +20,24 @@ def zero_pattern(weight: MatrixEnclosure) -> NDArray[np.bool_]:
     return pattern if weight.rad is None else pattern | (weight.rad != 0.0)
 
 
+def diagonal_block(weight: MatrixEnclosure, index: Index) -> MatrixEnclosure:
+    """Return the rows and columns ``index`` of a square enclosure."""
+    if len(index) == weight.shape[0]:
+        return weight
+    grid = np.ix_(index, index)
+    rad = None if weight.rad is None else weight.rad[grid]
+    exact = None if weight.exact is None else rational_block(weight.exact, index)
+    return MatrixEnclosure(weight.mid[grid], rad, exact)
+
+
+def rational_block(exact: Any, index: Index) -> Any:
+    """Return the rows and columns ``index`` of an ``fmpq_mat``."""
+    from flint import fmpq_mat
+
+    rows = [int(i) for i in index]
+    return fmpq_mat(len(rows), len(rows), [exact[i, j] for i in rows for j in rows])
+
+
 def strong_components(pattern: ArrayLike) -> list[Index]:
     """Return the strongly connected components of the graph i -> j where ``pattern[i, j]``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
@@ -17,21 +17,26 @@ from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify_kernels import definiteness, small_spectrum
 from verify_kernels._rounding import Array, U, add_up, mul_up, norm_up
-from verify_kernels.components import Index, strong_components, zero_pattern
+from verify_kernels.components import diagonal_block, strong_components, zero_pattern
+from verify_kernels.definiteness import PRODUCTS
 from verify_kernels.diagonal_search import conversions, searches
+from verify_kernels.diagonal_witness import (
+    EXACT_WIDTH,
+    FACTOR_BITS,
+    KIND,
+    integer_factor,
+    scaled_inequality,
+    scaling_exponents,
+)
 from verify_kernels.enclosed_products import Balls, add, affine, product, scale, transpose
 from verify_kernels.matrix import MatrixEnclosure, rational_matrix
 from verify_kernels.perron import as_enclosure
 from verify_kernels.positive_vector import integer_vector, power_of_two
 
-KIND = "diagonal-lyapunov"
-EXACT_WIDTH = 16  # up to here definiteness of S is decided in rationals
 FACTOR_WIDTH = 512  # up to here the witness holds an integer factor of each block
-FACTOR_BITS = 40
 LEAST = Fraction(1, 2**200)  # the least margin that counts as found
 RANKED = 256  # up to here candidates are compared before one is verified
 HOW = "diagonal Lambda, verified factorisation of S on each strongly connected block"
-PRODUCTS = "matrix products are conventional (checked by a self-test, not proved)"
 
 
 def enclose_diagonal_margin(
@@ -86,7 +91,7 @@ def enclose_diagonal_margin(
     parts: list[dict[str, Any]] = []
     blocks = sorted(strong_components(zero_pattern(given)), key=len)
     for index in blocks:
-        task = _Task(_block(given, index), alpha, beta, deadline, backend, search == "full")
+        task = _Task(diagonal_block(given, index), alpha, beta, deadline, backend, search == "full")
         found = _block_margin(task)
         if found is None:
             late = time.monotonic() >= deadline
@@ -130,29 +135,10 @@ class _Found:
             stored |= {
                 "factor": self.factor,
                 "bits": FACTOR_BITS,
-                "exponents": [int(e) for e in _exponents(self.scaling)],
+                "exponents": [int(e) for e in scaling_exponents(self.scaling)],
                 "unit": Fraction(float(self.scaling[0])) / integers[0],
             }
         return stored
-
-
-def _exponents(scaling: Array) -> NDArray[np.int64]:
-    """Return the exponents of D: D Lambda D has entries in [1/2, 2)."""
-    return -(np.frexp(scaling)[1].astype(np.int64) // 2)
-
-
-def _block(given: MatrixEnclosure, index: Index) -> MatrixEnclosure:
-    if len(index) == given.shape[0]:
-        return given
-    grid = np.ix_(index, index)
-    exact = None
-    if given.exact is not None:
-        from flint import fmpq_mat
-
-        rows = [int(i) for i in index]
-        entries = [given.exact[i, j] for i in rows for j in rows]
-        exact = fmpq_mat(len(rows), len(rows), entries)
-    return MatrixEnclosure(given.mid[grid], None if given.rad is None else given.rad[grid], exact)
 
 
 def _block_margin(task: _Task) -> _Found | None:
@@ -249,7 +235,7 @@ def _verified(task: _Task, scaling: Array, by: str) -> _Found | None:
 
 
 def _margin_of(task: _Task, scaling: Array, by: str) -> _Found | None:
-    exponents = _exponents(scaling)
+    exponents = scaling_exponents(scaling)
     level = np.ldexp(scaling, 2 * exponents)  # l = D Lambda D in [1/2, 2), exact
     evaluated = _evaluate(task, level, exponents)
     if evaluated is None:
@@ -259,7 +245,7 @@ def _margin_of(task: _Task, scaling: Array, by: str) -> _Found | None:
     least = proof.least()
     if least is None:
         return None
-    factor = _integer_factor(S, float(least)) if EXACT_WIDTH < len(S) <= FACTOR_WIDTH else None
+    factor = integer_factor(S, float(least)) if EXACT_WIDTH < len(S) <= FACTOR_WIDTH else None
     return _Found(least / Fraction(float(np.max(level))), scaling, by, factor)
 
 
@@ -357,100 +343,4 @@ def _exact_inequality(task: _Task, level: Array, exponents: NDArray[np.int64]) -
         for v, e in zip(level, exponents, strict=True)
     ]
     unit = [power_of_two(int(e)) for e in exponents]
-    return _scaled_inequality(exact, lam, unit, task.alpha, task.beta)
-
-
-def _scaled_inequality(
-    exact: Any, lam: list[Fraction], unit: list[Fraction], alpha: Fraction, beta: Fraction
-) -> Any:
-    """Return D ((I - alpha W)^T Lambda (I - beta W) + transpose) D exactly."""
-    from flint import fmpq, fmpq_mat
-
-    size = exact.nrows()
-
-    def rational(value: Fraction) -> Any:
-        return fmpq(value.numerator, value.denominator)
-
-    def diagonal(values: list[Fraction]) -> Any:
-        matrix = fmpq_mat(size, size)
-        for i, value in enumerate(values):
-            matrix[i, i] = rational(value)
-        return matrix
-
-    identity = diagonal([Fraction(1)] * size)
-    left = (identity - exact * rational(alpha)) * diagonal(unit)
-    right = (identity - exact * rational(beta)) * diagonal(unit)
-    half = left.transpose() * (diagonal(lam) * right)
-    return half + half.transpose()
-
-
-# ---------------------------------------------------------------- witness
-
-
-def _integer_factor(S: Array, least: float) -> Array | None:
-    """Return L, int64, with 2^-2b L L^T below S and S - 2^-2b L L^T diagonally dominant."""
-    shifted = S - 0.5 * least * np.eye(len(S))
-    try:
-        factor = np.linalg.cholesky(shifted)
-    except np.linalg.LinAlgError:
-        return None
-    if not np.isfinite(factor).all() or float(np.max(np.abs(factor))) >= 2.0 ** (62 - FACTOR_BITS):
-        return None
-    return np.asarray(np.rint(np.ldexp(factor, FACTOR_BITS)), dtype=np.int64)
-
-
-def replay_diagonal(weight: Any, witness: Witness) -> bool:
-    """Check the inequality exactly from a witness with factors: True is a proof in integers.
-
-    The blocks must be disjoint, cover all indices and leave no entry of W from a later block to
-    an earlier one; on each, D S D minus L L^T must be strictly diagonally dominant with a
-    positive diagonal, so that S > 0; up to 16 rows S > 0 is decided without a factor.
-
-    Args:
-        weight: W as ``fmpq_mat``, or floats of shape (m, m).
-        witness: of the kind "diagonal-lyapunov".
-    """
-    exact = weight if hasattr(weight, "numer_denom") else rational_matrix(np.asarray(weight))
-    if witness.kind != KIND:
-        return False
-    blocks = witness.data["blocks"]
-    covered = sorted(i for block in blocks for i in block["index"])
-    if covered != list(range(exact.nrows())):
-        return False
-    if not blocks:
-        return True
-    alpha, beta = witness.data["alpha"], witness.data["beta"]
-    return _is_triangular(exact, blocks) and all(
-        _replay_block(exact, block, alpha, beta) for block in blocks
-    )
-
-
-def _is_triangular(exact: Any, blocks: list[Mapping[str, Any]]) -> bool:
-    """Whether the graph of the blocks has no cycle."""
-    place = {i: k for k, block in enumerate(blocks) for i in block["index"]}
-    pattern = np.array([[1.0 if v != 0 else 0.0 for v in row] for row in exact.tolist()])
-    components = strong_components(pattern)
-    return all(len({place[int(i)] for i in part}) == 1 for part in components)
-
-
-def _replay_block(exact: Any, block: Mapping[str, Any], alpha: Fraction, beta: Fraction) -> bool:
-    from flint import fmpq, fmpq_mat, fmpz_mat
-
-    rows, integers = block["index"], block["diagonal"]
-    size = len(rows)
-    if len(integers) != size or any(value <= 0 for value in integers):
-        return False
-    part = fmpq_mat(size, size, [exact[i, j] for i in rows for j in rows])
-    scale_by = Fraction(block.get("unit", 1))  # any positive factors prove the same
-    unit = [power_of_two(int(e)) for e in block.get("exponents", [0] * size)]
-    if scale_by <= 0 or len(unit) != size:
-        return False
-    lam = [value * scale_by for value in integers]
-    inequality = _scaled_inequality(part, lam, unit, alpha, beta)
-    if "factor" not in block:
-        return size <= EXACT_WIDTH and small_spectrum.is_definite(inequality, Fraction(0))
-    entries = [int(v) for v in np.tril(block["factor"]).ravel()]
-    lower = fmpz_mat(size, size, entries)
-    gram = fmpq_mat(lower * lower.transpose()) * fmpq(1, 1 << (2 * int(block["bits"])))
-    rest = (inequality - gram).tolist()
-    return all(2 * row[i] > sum(abs(v) for v in row) for i, row in enumerate(rest))
+    return scaled_inequality(exact, lam, unit, task.alpha, task.beta)

@@ -142,8 +142,10 @@ def product(a: MatrixEnclosure, b: MatrixEnclosure, *, where: str = "product") -
             rad = up_array(rad + nonnegative_product_up(size_a, b.rad))
         if a.rad is not None:
             rad = up_array(rad + nonnegative_product_up(a.rad, wide_b))
-        touched = (_pattern(a) @ _pattern(b)) > 0.0
-        return checked(mid, np.where(touched, rad, 0.0), where=where)
+        left, right = _pattern(a), _pattern(b)
+        if not (left.all() and right.all()):
+            rad = np.where((left @ right) > 0.0, rad, 0.0)
+        return checked(mid, rad, where=where)
 
 
 def nonnegative_product_up(a: Array, b: Array) -> Array:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any
 
@@ -32,7 +32,7 @@ from verify_kernels._rounding import (
     tau,
     up_array,
 )
-from verify_kernels.components import Index, strong_components
+from verify_kernels.components import Index, rational_block, strong_components
 from verify_kernels.perron_vector import perron_vector, refined_perron_vector
 from verify_kernels.positive_vector import (
     integer_matrix,
@@ -77,13 +77,12 @@ class Metzler:
             return self
         grid = np.ix_(index, index)
         off = self.off_upper[grid]
-        rows = [int(i) for i in index]
         return Metzler(
             self.diagonal_lower[index],
             off if self.is_point else self.off_lower[grid],
             self.diagonal_upper[index],
             off,
-            None if self.exact is None else _submatrix(self.exact, rows),
+            None if self.exact is None else rational_block(self.exact, index),
         )
 
     def integers(self) -> tuple[Any, Fraction]:
@@ -109,6 +108,7 @@ class Root:
     hi: Endpoint
     eta: tuple[int, ...] | None = None
     bound: Fraction | None = None
+    in_floats: bool = False  # whether an end rests on a product in floating point
 
     def enclosure(self, aim: Enclosure | None) -> Enclosure:
         """Return [lo, hi] rounded outward to 128 bits, or to more where the aim asks for it."""
@@ -147,7 +147,9 @@ def enclose_root(matrix: Metzler, aim: Enclosure | None) -> Root:
     roots = [_block_root(matrix.block(index), aim) for index in blocks]
     lo, hi = max(root.lo for root in roots), max(root.hi for root in roots)
     assembled = _assemble(matrix, blocks, roots, hi, aim)
-    return Root(lo, hi, *assembled) if assembled else Root(lo, hi)
+    in_floats = any(root.in_floats for root in roots)
+    eta, bound = assembled if assembled else (None, None)
+    return Root(lo, hi, eta, bound, in_floats)
 
 
 # ---------------------------------------------------------------- one irreducible block
@@ -158,7 +160,7 @@ def _block_root(block: Metzler, aim: Enclosure | None) -> Root:
         return _scalar_root(block)
     vector, root = _float_root(block)
     if block.size <= EXACT_ALWAYS and (block.is_point or block.exact is not None):
-        root = _better(root, _exact_root(block, integer_vector(vector)))
+        root = _better(_exact_root(block, integer_vector(vector)), root)
     for bits in (192, 576, 4608):
         if not _is_open(root, aim) or block.size > REFINED:
             break
@@ -166,11 +168,11 @@ def _block_root(block: Metzler, aim: Enclosure | None) -> Root:
             break
         if bits > 576 and block.size > EXACT_ALWAYS:
             break
-        root = _better(root, _refined_root(block, bits))
+        root = _better(_refined_root(block, bits), root)
     if block.size <= REFINED and _spans(root, aim) and (block.is_point or block.exact is not None):
         root = _at_the_aim(block, root, aim)
     if REFINED < block.size <= EXACT_VECTOR and _spans(root, aim) and block.is_point:
-        root = _better(root, _exact_root(block, integer_vector(vector)))
+        root = _better(_exact_root(block, integer_vector(vector)), root)
     return root
 
 
@@ -205,7 +207,8 @@ def _better(one: Root, other: Root) -> Root:
     """Return the intersection of two valid bounds, with the witness of the smaller upper end."""
     lo = max(one.lo, other.lo)
     best = one if one.hi <= other.hi else other
-    return Root(lo, best.hi, best.eta, best.bound)
+    tight = one if one.lo >= other.lo else other
+    return Root(lo, best.hi, best.eta, best.bound, best.in_floats or tight.in_floats)
 
 
 # ---------------------------------------------------------------- in binary64
@@ -229,8 +232,8 @@ def _float_root(block: Metzler) -> tuple[Array, Root]:
     low: Endpoint = Fraction(lo) * unit if math.isfinite(lo) else -INF
     high: Endpoint = Fraction(hi) * unit if math.isfinite(hi) else INF
     if isinstance(high, float):
-        return vector, Root(low, high)
-    return vector, Root(low, high, tuple(integer_vector(vector)), high)
+        return vector, Root(low, high, in_floats=True)
+    return vector, Root(low, high, tuple(integer_vector(vector)), high, in_floats=True)
 
 
 def _scaled(block: Metzler, shift: int) -> tuple[Metzler, float]:
@@ -291,7 +294,7 @@ def _at_the_aim(block: Metzler, root: Root, aim: Enclosure | None) -> Root:
         shifted[i, i] = shifted[i, i] + fmpq(target.numerator, target.denominator)
     if shifted.det() != 0:
         return root
-    return Root(max(root.lo, aim.lo), root.hi, root.eta, root.bound)
+    return replace(root, lo=max(root.lo, aim.lo))
 
 
 def _refined_root(block: Metzler, bits: int) -> Root:
@@ -360,12 +363,6 @@ def _target(hi: Fraction, aim: Enclosure | None, matrix: Metzler) -> Fraction:
 def _exponent_above(ratio: Fraction) -> int:
     """Return some k >= 0 with 2^k >= ratio, at most one larger than needed."""
     return max(0, ratio.numerator.bit_length() - ratio.denominator.bit_length() + 1)
-
-
-def _submatrix(exact: Any, rows: Sequence[int]) -> Any:
-    from flint import fmpq_mat
-
-    return fmpq_mat(len(rows), len(rows), [exact[i, j] for i in rows for j in rows])
 
 
 def modulus_bounds(mid: Array, rad: Array | None) -> tuple[Array, Array]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike
 from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify.evidence import Evidence, Witness
+from verify_kernels.definiteness import PRODUCTS
 from verify_kernels.matrix import MatrixEnclosure, as_matrix
 from verify_kernels.metzler import Metzler, Root, enclose_root, modulus_bounds
 from verify_kernels.self_test import check_arithmetic
@@ -81,15 +83,17 @@ def as_enclosure(weight: ArrayLike | MatrixEnclosure, *, where: str) -> MatrixEn
 def evidence(root: Root, matrix: str, how: str, aim: Enclosure | None) -> Evidence:
     """Return the evidence of a root: its enclosure and the positive vector of its upper end."""
     value = root.enclosure(aim)
+    assumes = (PRODUCTS,) if root.in_floats else ()
     if root.eta is None or root.bound is None:
-        return Evidence(value, how=how, why_open="" if value.is_bounded else "overflow of binary64")
+        why = "" if value.is_bounded else "overflow of binary64"
+        return Evidence(value, assumes=assumes, how=how, why_open=why)
     data: dict[str, Any] = {"matrix": matrix, "eta": list(root.eta), "bound": root.bound}
-    return Evidence(value, Witness("positive-vector", data), how=how)
+    return Evidence(value, Witness("positive-vector", data), assumes, how)
 
 
 def _nonnegative(root: Root) -> Root:
     """Raise the lower end to 0: a spectral radius is >= 0."""
-    return Root(max(Fraction(0), root.lo), root.hi, root.eta, root.bound)
+    return replace(root, lo=max(Fraction(0), root.lo))
 
 
 def _modulus(exact: Any) -> Any:

@@ -30,7 +30,8 @@ from verify_kernels._rounding import (
     up,
     up_array,
 )
-from verify_kernels.components import Index, strong_components, zero_pattern
+from verify_kernels.components import Index, diagonal_block, strong_components, zero_pattern
+from verify_kernels.definiteness import PRODUCTS
 from verify_kernels.enclosed_products import Balls, nonnegative_product_up, scale
 from verify_kernels.matrix import MatrixEnclosure, rational_matrix
 from verify_kernels.perron import as_enclosure, enclose_perron_root
@@ -75,25 +76,15 @@ def enclose_spectral_radius(
     given = as_enclosure(weight, where="enclose_spectral_radius")
     lo: Endpoint = Fraction(0)
     hi: Endpoint = Fraction(0)
+    largest = 0
     for index in strong_components(zero_pattern(given)):
-        low, high = _block_radius(_block(given, index), backend)
+        low, high = _block_radius(diagonal_block(given, index), backend)
         lo, hi = max(lo, low), max(hi, high)
+        largest = max(largest, len(index))
     value = Enclosure.outward(max(lo, Fraction(0)), hi)
-    return Evidence(value, how=HOW, why_open="" if value.is_bounded else "overflow of binary64")
-
-
-def _block(given: MatrixEnclosure, index: Index) -> MatrixEnclosure:
-    if len(index) == given.shape[0]:
-        return given
-    grid = np.ix_(index, index)
-    exact = None
-    if given.exact is not None:
-        from flint import fmpq_mat
-
-        rows = [int(i) for i in index]
-        entries = [given.exact[i, j] for i in rows for j in rows]
-        exact = fmpq_mat(len(rows), len(rows), entries)
-    return MatrixEnclosure(given.mid[grid], None if given.rad is None else given.rad[grid], exact)
+    assumes = (PRODUCTS,) if largest > 2 else ()
+    why = "" if value.is_bounded else "overflow of binary64"
+    return Evidence(value, assumes=assumes, how=HOW, why_open=why)
 
 
 def _block_radius(block: MatrixEnclosure, backend: str) -> tuple[Endpoint, Endpoint]:

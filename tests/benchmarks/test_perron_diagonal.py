@@ -39,8 +39,8 @@ def _repeats(benchmark):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("m", [256, 1024])
-def test_perron_enclosure_against_eigvals(benchmark, m):
+@pytest.mark.parametrize(("m", "goal"), [(256, 0.06), (1024, 0.03)])
+def test_perron_enclosure_against_eigvals(benchmark, m, goal):
     W = np.random.default_rng(m).standard_normal((m, m))
     modulus = np.abs(W)
 
@@ -50,7 +50,7 @@ def test_perron_enclosure_against_eigvals(benchmark, m):
     value = ours().value
     assert value.width <= value.hi * 1e-12
     ratio = _ratio(ours, lambda: np.linalg.eigvals(modulus), _repeats(benchmark))
-    _report(benchmark, ours, ratio, 0.03)
+    _report(benchmark, ours, ratio, goal)
 
 
 @pytest.mark.slow

@@ -16,7 +16,8 @@ from verify.evidence import Witness
 from verify.verdict import Truth
 from verify_kernels import cayley, diagonal_search, diagonal_stability, reduction
 from verify_kernels.cayley import enclose_cayley_root
-from verify_kernels.diagonal_stability import enclose_diagonal_margin, replay_diagonal
+from verify_kernels.diagonal_stability import enclose_diagonal_margin
+from verify_kernels.diagonal_witness import replay_diagonal
 from verify_kernels.matrix import MatrixEnclosure, rational_matrix
 from verify_kernels.matrix_measure import enclose_symmetric_part, enclose_weighted_measure
 from verify_kernels.perron import enclose_perron_root
