@@ -22,15 +22,15 @@ from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify.verdict import Truth
 from verify_kernels import minors
-from verify_kernels._rounding import up_array
+from verify_kernels._rounding import ETA, U, up_array
 from verify_kernels.components import strong_components, zero_pattern
 from verify_kernels.matrix import MatrixEnclosure, enclose_rational, rational_matrix
-from verify_kernels.p_matrix import Block, decide_block, square_enclosure
+from verify_kernels.p_matrix import Block, assumptions, decide_block, square_enclosure
 
 EXACT_SOLVE = 40  # A^{-1} B is computed exactly up to this order, in balls beyond
 BALL_SOLVE = 300  # largest block whose A^{-1} B is enclosed at all
 _BITS = 128
-_SECONDS = 10.0  # about what enclosing A^{-1} B of order 256 takes; decides whether to begin
+_SECONDS = 4.0  # about what enclosing A^{-1} B of order 256 takes; decides whether to begin
 _HOW = "P-matrix test of (I - alpha W)^{-1} (I - beta W) on strongly connected blocks"
 
 
@@ -86,7 +86,7 @@ def decide_one_sign(
         return Evidence(Truth.UNDECIDED, how=_HOW, why_open=why)
     sign = math.prod(proof["sign"] for proof in proofs)
     data = {"alpha": low, "beta": high, "sign": sign, "blocks": proofs}
-    return Evidence(Truth.PROVED, Witness("p-tree", data), how=_HOW)
+    return Evidence(Truth.PROVED, Witness("p-tree", data), assumptions(proofs), _HOW)
 
 
 def slope_matrix(weight: Any, slopes: Sequence[Fraction]) -> Any:
@@ -245,16 +245,16 @@ def _sign(value: Any) -> int:
 
 
 def _from_balls(solved: Any) -> MatrixEnclosure | None:
-    """Convert an ``arb_mat`` to floats, outward."""
-    from verify.enclosure import Enclosure
-
+    """Enclose an ``arb_mat`` by floats: nearest middles, radii with 4 u for that rounding."""
     n = solved.nrows()
-    intervals = [Enclosure.from_arb(x) for x in solved.entries()]
-    lo = np.array([e.lo_float for e in intervals]).reshape(n, n)
-    hi = np.array([e.hi_float for e in intervals]).reshape(n, n)
-    if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
+    balls = solved.entries()
+    mid = np.array([float(x.mid()) for x in balls]).reshape(n, n)
+    rad = np.array([float(x.rad()) for x in balls]).reshape(n, n)
+    with np.errstate(over="ignore", invalid="ignore"):
+        rad = up_array(up_array(rad) * (1.0 + 4.0 * U) + (4.0 * U * np.abs(mid) + 4.0 * ETA))
+    if not (np.isfinite(mid).all() and np.isfinite(rad).all()):
         return None
-    return MatrixEnclosure(lo, np.where(hi > lo, up_array(hi - lo), 0.0))
+    return MatrixEnclosure(mid, rad)
 
 
 def _in_range(exact: Any) -> MatrixEnclosure:

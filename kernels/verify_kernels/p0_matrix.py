@@ -34,6 +34,7 @@ from verify_kernels.p_matrix import (
     LAST_SWEEP,
     SWEEP,
     Block,
+    assumptions,
     decide_block,
     refutation_of,
     square_enclosure,
@@ -88,7 +89,7 @@ def decide_p0_matrix(
             why = why or f"block of order {len(indices)}: {found}"
     if why:
         return Evidence(Truth.UNDECIDED, how=_HOW, why_open=why)
-    return Evidence(Truth.PROVED, Witness("p0-tree", {"blocks": proofs}), how=_HOW)
+    return Evidence(Truth.PROVED, Witness("p0-tree", {"blocks": proofs}), assumptions(proofs), _HOW)
 
 
 class _Block:

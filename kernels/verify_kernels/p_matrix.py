@@ -19,6 +19,7 @@ from verify.verdict import Truth
 from verify_kernels import minors
 from verify_kernels._rounding import ETA, Array
 from verify_kernels.components import strong_components, zero_pattern
+from verify_kernels.definiteness import PRODUCTS
 from verify_kernels.matrix import MatrixEnclosure, as_matrix, rational_matrix
 from verify_kernels.p_tree import Ball, Tree, run_tree
 
@@ -81,7 +82,12 @@ def decide_p_matrix(
     if open_reasons:
         return Evidence(Truth.UNDECIDED, how=_HOW, why_open=open_reasons[0])
     data = {"singletons": [int(j) for j in singles], "blocks": proofs}
-    return Evidence(Truth.PROVED, Witness("p-tree", data), how=_HOW)
+    return Evidence(Truth.PROVED, Witness("p-tree", data), assumptions(proofs), _HOW)
+
+
+def assumptions(proofs: Sequence[Any]) -> tuple[str, ...]:
+    """What the proofs of blocks rely on: trees use matrix products and factorisations."""
+    return (PRODUCTS,) if any("steps" in proof for proof in proofs) else ()
 
 
 _HOW = "strongly connected components, leaf tests and exact principal minors"

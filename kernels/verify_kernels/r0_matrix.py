@@ -62,7 +62,7 @@ def decide_r0_matrix(
     m = given.shape[0]
     strict = decide_p_matrix(given, deadline=deadline, nodes=nodes, backend=backend)
     if strict.value is Truth.PROVED:
-        return Evidence(Truth.PROVED, strict.witness, how="every P-matrix is R_0")
+        return Evidence(Truth.PROVED, strict.witness, strict.assumes, "every P-matrix is R_0")
     if not given.is_exact:
         why = "only an enclosure of the matrix is known, and it is not proved to be P"
         return Evidence(Truth.UNDECIDED, how=_HOW, why_open=why)

@@ -250,6 +250,41 @@ def test_campaign_p0_against_enumeration(route, monkeypatch):
     print(f"campaign p0-{route}: {count} cases, seed {seed}, {took:.1f} s, 0 wrong")
 
 
+def at_the_border(rng):
+    """I - W for a float matrix W with one entry moved so that one minor nearly vanishes."""
+    m = rng.randint(1, 6)
+    weight = [[Fraction(rng.gauss(0.0, 0.6)) for _ in range(m)] for _ in range(m)]
+    chosen = sorted(rng.sample(range(m), rng.randint(1, m)))
+    i, j = rng.choice(chosen), rng.choice(chosen)
+    values = []
+    for trial in (0, 1):
+        weight[i][j] = Fraction(trial)
+        values.append(determinant(block(minus(weight), chosen)))
+    if values[0] != values[1]:
+        root = values[0] / (values[0] - values[1])
+        if 2**-60 < abs(root) < 2**60:
+            far = rng.choice((-1, 0, 1)) * Fraction(10) ** -rng.randint(3, 15)
+            weight[i][j] = Fraction(float(root * (1 + far)))
+    return minus(weight)
+
+
+@pytest.mark.soundness
+@pytest.mark.parametrize("force", [False, True])
+def test_campaign_border_of_the_p0_matrices(force, monkeypatch):
+    if force:
+        force_the_large_route(monkeypatch)
+    seed, count = 141 + force, 1000 if FULL else 100
+    rng, start, proved = random.Random(seed), time.monotonic(), 0
+    for _ in range(count):
+        rows = at_the_border(rng)
+        found = decide_p0_matrix(enclosed(rows))
+        assert found.value is (Truth.PROVED if is_p0(rows) else Truth.REFUTED)
+        proved += found.value is Truth.PROVED
+    assert 0 < proved < count
+    took = time.monotonic() - start
+    print(f"campaign p0-border force={force}: {count} cases, seed {seed}, {took:.1f} s, 0 wrong")
+
+
 @pytest.mark.soundness
 def test_campaign_r0_against_basic_solutions():
     seed, count = 111, 1000 if FULL else 100

@@ -242,6 +242,11 @@ def test_a_tree_replays_in_exact_arithmetic():
     Replay(rows).confirm(found.witness.data)
 
 
+def test_trees_say_what_they_rely_on_and_exact_minors_rely_on_nothing():
+    assert decide_p_matrix(enclosed(gaussian(40, 0.5, 1))).assumes
+    assert not decide_p_matrix(enclosed(gaussian(6, 0.5, 1))).assumes
+
+
 def test_budgets_leave_it_open_and_say_so():
     matrix = enclosed(gaussian(40, 0.8, 5))
     assert "node" in decide_p_matrix(matrix, nodes=2).why_open
