@@ -136,7 +136,8 @@ def certify_samples(
                 f"certify_samples: expected solver outputs of shape {given.shape}, "
                 f"but got {outputs.shape}"
             )
-    Z = propose_equilibria(weight.mid, activation, given, deadline=_share(deadline))
+    until = _share(deadline)
+    Z = propose_equilibria(weight.mid, activation, given, start=outputs, deadline=until)
     if moduli:
         return _by_moduli(weight, activation, given, radius, Z, moduli, outputs)
     return _one_by_one(weight, activation, given, radius, Z, outputs, deadline)

@@ -16,15 +16,30 @@ Function = Callable[[Array], Any]
 
 
 def propose_equilibria(
-    W: Array, activation: Activation, biases: Array, *, deadline: float = float("inf")
+    W: Array,
+    activation: Activation,
+    biases: Array,
+    *,
+    start: Array | None = None,
+    deadline: float = float("inf"),
 ) -> Array:
     """Return Z (n, m) with rows near equilibria z = s(W z + b) where an iteration found them.
 
-    Plain iteration first; rows that do not settle go on with Anderson acceleration of the
-    averaged iteration, the rest with Newton steps one by one while time is left.
+    Plain iteration first; rows that do not settle go on with Anderson acceleration of a
+    preconditioned iteration, the rest with Newton steps one by one while time is left. A start
+    that is already close is only polished.
     """
+    if not biases.size:
+        return np.zeros_like(biases)
     s, slope = functions(activation)
     with np.errstate(all="ignore"):
+        if start is not None and len(start) and _close(W, s, biases, start):
+            try:
+                polished = _accelerated(W, s, slope, biases, start, deadline)
+                if _settled(W, s, biases, polished).all():
+                    return polished
+            except np.linalg.LinAlgError:  # overflow: begin from the biases instead
+                pass
         Z, open_rows = _picard(W, s, biases, deadline)
         if open_rows.size:
             start = Z[open_rows]
@@ -45,6 +60,11 @@ def propose_equilibria(
 
 def _residuals(W: Array, s: Function, biases: Array, Z: Array) -> Array:
     return np.asarray(s(Z @ W.T + biases) - Z)
+
+
+def _close(W: Array, s: Function, biases: Array, Z: Array) -> bool:
+    gap = np.max(np.abs(_residuals(W, s, biases, Z)), axis=1, initial=0.0)
+    return bool((gap <= 1e-3 * (1.0 + np.max(np.abs(Z), axis=1, initial=0.0))).all())
 
 
 def _settled(W: Array, s: Function, biases: Array, Z: Array) -> Any:

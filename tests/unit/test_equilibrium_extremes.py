@@ -43,7 +43,7 @@ def test_samples_of_extreme_layers(name, text):
     if text in ("relu", "tanh", "softplus"):
         moduli += [Modulus("monotone", Fraction(1, 2))]
         moduli += [Modulus("diagonal", Fraction(1, 2), np.full(m, 2.0**399))]
-    for size in (0.0, 1.0, BIG, -BIG, TINY):
+    for size in (1.0, BIG, -TINY):
         B, Z = np.full((2, m), size), np.full((2, m), -BIG)
         for records in (
             certify_samples(MatrixEnclosure(W), activation, B),
