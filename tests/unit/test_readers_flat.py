@@ -3,6 +3,8 @@
 import io
 import json
 import struct
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -253,3 +255,29 @@ def test_missing_file(tmp_path):
 def test_unknown_family(tmp_path):
     with pytest.raises(SettingsError, match="--family: expected one of equilibrium, implicit-relu"):
         read_network(npz(tmp_path / "a.npz", W=W), family="resnet", activation="relu")
+
+
+def test_importing_the_readers_imports_no_torch():
+    program = (
+        "import sys, verify.readers\n"
+        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
+        "import verify.readers.torch_file, verify.readers.network_file\n"
+        "assert 'torch' not in sys.modules and 'sympy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=60)
+
+
+def test_a_reader_that_states_no_digest(tmp_path, monkeypatch):
+    import hashlib
+
+    from verify import registry
+    from verify.readers.tensors import TensorBag, stored
+
+    path = tmp_path / "m.mine"
+    path.write_bytes(b"anything")
+    bag = TensorBag({"": {"W": stored(W)}}, placeholders=("mine.Thing",))
+    monkeypatch.setattr(registry, "names", lambda group: ["mine"])
+    monkeypatch.setattr(registry, "load", lambda group, name: lambda given: bag)
+    loaded = read_network(path, **PLAIN)
+    assert loaded.sha256 == hashlib.sha256(b"anything").hexdigest()
+    assert (loaded.format, loaded.placeholders) == ("mine", ("mine.Thing",))

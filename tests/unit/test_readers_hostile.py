@@ -197,10 +197,6 @@ def object_npz(command):
 def tensor_pickle(storage="FloatStorage", numel=4, offset=0, size=(2, 2), stride=(2, 1), key="0"):
     """A state dict {"W": tensor} with any claims."""
 
-    class Named:
-        def __init__(self, name):
-            self.name = name
-
     stream = io.BytesIO()
     parts = [b"}", text("W"), b"ctorch._utils\n_rebuild_tensor_v2\n((", text("storage"),
              f"ctorch\n{storage}\n".encode(), text(key), text("cpu")]  # fmt: skip
@@ -482,7 +478,6 @@ def test_every_message_is_one_sentence(campaign):
         assert ": expected " in message, (name, message)
         assert message.isprintable(), (name, message)
         assert len(message) < 600, (name, message)
-        assert "Traceback" not in message
 
 
 def test_the_payloads_are_live(tmp_path):
@@ -502,13 +497,3 @@ def test_the_payloads_are_live(tmp_path):
         subprocess.run([sys.executable, "-c", program, str(path)], check=True, timeout=60)
         assert marker.exists(), name
         marker.unlink()
-
-
-def test_importing_the_readers_imports_no_torch():
-    program = (
-        "import sys, verify.readers\n"
-        "assert 'torch' not in sys.modules and 'numpy' not in sys.modules\n"
-        "import verify.readers.torch_file, verify.readers.network_file\n"
-        "assert 'torch' not in sys.modules and 'sympy' not in sys.modules\n"
-    )
-    subprocess.run([sys.executable, "-P", "-c", program], check=True, timeout=60)

@@ -25,7 +25,8 @@ class Loaded:
         tensors_found: name, shape and dtype of every stored tensor.
         placeholders: classes and functions of the file that were replaced by inert objects.
         settings: condition settings, ``"condition.key"`` to text; flags win over files.
-        origins: where each declared name comes from: flag, verify.toml, pyproject.toml, file.
+        origins: where each declared name comes from: flag, verify.toml, pyproject.toml, file, or
+            tensor names.
     """
 
     network: Equilibrium

@@ -50,12 +50,18 @@ class View:
         return self.prefix + name in self.tensors
 
     def under(self, start: str) -> dict[str, Array]:
-        """Return all finite real tensors whose name starts so, by full name."""
-        found = {}
-        for name in self.tensors:
-            if name.startswith(start) and name not in self.used:
-                found[name] = self._values(name)
-        return found
+        """Return the tensors whose name starts so and that nothing has read, by full name.
+
+        Tensors of a type that is not read stay out.
+
+        Raises:
+            InputError: an entry is not finite.
+        """
+        return {
+            name: self._values(name)
+            for name, tensor in self.tensors.items()
+            if name.startswith(start) and name not in self.used and tensor.values is not None
+        }
 
     def array(self, name: str) -> Array:
         """Return the tensor exactly, of any shape.

@@ -12,7 +12,7 @@ from verify.errors import InputError
 from verify.readers import Loaded
 from verify.readers.assembly import assemble, check_data_fits, with_notes
 from verify.readers.declaration import Declaration, from_flags, from_folder, from_mapping
-from verify.readers.tensors import TensorBag, shown
+from verify.readers.tensors import TensorBag, read_bytes, shown
 
 if TYPE_CHECKING:
     from verify.network import Data
@@ -45,13 +45,13 @@ def load(
         network=with_notes(built.network, (*bag.notes, *notes)),
         data=data,
         file=str(path),
-        sha256=bag.sha256,
+        sha256=bag.sha256 or read_bytes(file)[1],
         format=format_name,
         declared={"family": built.family, **declared.texts, **declared.settings},
         tensors_found=bag.listing(),
         placeholders=bag.placeholders,
         settings=built.settings,
-        origins=dict(declared.origins),
+        origins={"family": "tensor names", **declared.origins},
     )
 
 

@@ -100,12 +100,12 @@ def _build_idl(view: View, constants: Constants) -> Parts:
     source, readout = _idl_input(view, constants, len(A))
     largest = float(np.abs(A).sum(axis=1).max(initial=0.0))
     note = (
-        "A is taken as stored; that code projects its rows on the l1 ball of radius "
+        "A is taken as stored; that code's default projects the rows of A on the l1 ball of radius "
         f"{_IDL_RADIUS} before each forward pass, and the largest row sum of |A| is about "
         f"{largest:.6g}"
     )
     if largest > _IDL_RADIUS * (1 + 1e-5):
-        note += ": this file was saved before a projection, and its forward pass uses another A"
+        note += ": this file was saved before a projection, and such a forward pass uses another A"
     return Parts(PlainWeight(A), source, readout, (note,))
 
 
