@@ -357,6 +357,8 @@ NOT_COVERED = [
     {"conv_d1.weight": conv(8, 1, 3, 3), "latent_convs.0.0.weight": conv(8, 8, 3, 3),
      "lat_batch_norm.0.weight": conv(8), "conv_y.weight": conv(8, 8, 3, 3),
      "fc_y.weight": conv(2, 8)},
+    {"mon.linear_module.U.weight": conv(8, 1, 3, 3),
+     "mon.linear_module.A.weight": conv(8, 8, 5, 5), "mon.linear_module.g": conv(1)},
     {"f.lin_orig": conv(4, 4), "f.lin_u": conv(4), "f.lin_v": conv(4)},
 ]  # fmt: skip
 

@@ -4,6 +4,7 @@ import argparse
 import io
 import pathlib
 import warnings
+import zipfile
 
 import numpy as np
 import pytest
@@ -90,8 +91,6 @@ def test_shared_storages(tmp_path, legacy):
 
 
 def test_big_endian_archive(tmp_path):
-    import zipfile
-
     save({"W": torch.tensor([[1.5, -2.0]])}, tmp_path / "t.pt", False)
     with zipfile.ZipFile(tmp_path / "t.pt") as old, zipfile.ZipFile(tmp_path / "b.pt", "w") as new:
         for entry in old.infolist():
@@ -102,6 +101,24 @@ def test_big_endian_archive(tmp_path):
                 content = np.frombuffer(content, "<f4").astype(">f4").tobytes()
             new.writestr(entry.filename, content)
     assert read(tmp_path / "b.pt").groups[""]["W"].exact("W").tolist() == [[1.5, -2.0]]
+
+
+@pytest.mark.parametrize("device", ["mps", "cuda:0", "xpu:12"])
+def test_device_tags_do_not_matter(tmp_path, device):
+    save({"W": torch.tensor([[1.5, -2.0]])}, tmp_path / "t.pt", False)
+    tag = b"X" + len(device).to_bytes(4, "little") + device.encode()
+    with zipfile.ZipFile(tmp_path / "t.pt") as old, zipfile.ZipFile(tmp_path / "d.pt", "w") as new:
+        for entry in old.infolist():
+            new.writestr(entry.filename, old.read(entry).replace(b"X\x03\x00\x00\x00cpu", tag))
+    assert read(tmp_path / "d.pt").groups[""]["W"].exact("W").tolist() == [[1.5, -2.0]]
+
+
+def test_old_cuda_storages(tmp_path):
+    content = save({"W": torch.tensor([[1.5, -2.0]])}, tmp_path / "t.pt", True).read_bytes()
+    old = content.replace(b"ctorch\nFloatStorage\n", b"ctorch.cuda\nFloatStorage\n")
+    assert old != content
+    (tmp_path / "t.pt").write_bytes(old)
+    assert read(tmp_path / "t.pt").groups[""]["W"].exact("W").tolist() == [[1.5, -2.0]]
 
 
 @pytest.mark.parametrize("legacy", [False, True])

@@ -243,8 +243,9 @@ def not_covered(names: list[str]) -> str | None:
         return "a Jacobian-free-backpropagation network of convolutions (gamma and R undeclared)"
     if any(name.endswith(("A0.0", "A_n0.0", "A0.0.weight")) for name in names):
         return "a multi-scale convolutional monotone network"
-    if {"g", "h"} <= ends and any(name.endswith("A.weight") for name in names):
-        return "a convolutional monotone network (SingleConvNet)"
+    if "g" in ends and any(name.endswith("A.weight") for name in names):
+        kind = "monotone network (SingleConvNet)" if "h" in ends else "non-Euclidean network"
+        return f"a convolutional {kind}"
     if any(end.endswith("_orig") for end in ends):
         shown_name = shown(next(name for name in names if name.endswith("_orig")))
         return (
