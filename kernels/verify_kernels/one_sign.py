@@ -25,7 +25,13 @@ from verify_kernels import minors
 from verify_kernels._rounding import ETA, U, up_array
 from verify_kernels.components import strong_components, zero_pattern
 from verify_kernels.matrix import MatrixEnclosure, enclose_rational, rational_matrix
-from verify_kernels.p_matrix import Block, assumptions, decide_block, square_enclosure
+from verify_kernels.p_matrix import (
+    Block,
+    assumptions,
+    decide_block,
+    renamed,
+    square_enclosure,
+)
 
 EXACT_SOLVE = 40  # A^{-1} B is computed exactly up to this order, in balls beyond
 BALL_SOLVE = 300  # largest block whose A^{-1} B is enclosed at all
@@ -110,6 +116,7 @@ class SlopeBlock:
         self.sign = 0
         self.exact: Any = None
         self.quotient: MatrixEnclosure | None = None
+        self.row_shifts = [0] * len(self.indices)
         grid = np.ix_(indices, indices)
         self.mid = weight.mid[grid]
         self.rad = None if weight.rad is None else weight.rad[grid]
@@ -142,14 +149,24 @@ class SlopeBlock:
         family = _Quotient(self.quotient, self)
         truth, found, used = decide_block(family, deadline=deadline, nodes=nodes, backend=backend)
         if truth is Truth.PROVED:
-            return truth, {key: value for key, value in found.items() if key != "indices"}, used
+            return truth, self._proof(found), used
         return truth, found, used
 
+    def _proof(self, found: dict[str, Any]) -> dict[str, Any]:
+        """The proof about Q itself, in the indices of W."""
+        proof = {key: value for key, value in found.items() if key != "indices"}
+        if "steps" in proof:
+            shifts = zip(proof["row_exponents"], self.row_shifts, strict=True)
+            proof["row_exponents"] = [e + shift for e, shift in shifts]
+            proof["steps"] = [renamed(step, self.indices) for step in proof["steps"]]
+        return proof
+
     def _exact_quotient(self) -> MatrixEnclosure:
-        """Return Q = (I - alpha W)^{-1} (I - beta W) in rationals."""
+        """Return Q = (I - alpha W)^{-1} (I - beta W) in rationals, rows scaled to order one."""
         n = len(self.indices)
         low, high = (slope_matrix(self.exact, [slope] * n) for slope in (self.low, self.high))
-        return _in_range(low.solve(high))
+        enclosed, self.row_shifts = _in_range(low.solve(high))
+        return enclosed
 
     def _ball_quotient(self) -> MatrixEnclosure | None:
         """Enclose Q, and find the sign of det(I - alpha W), in balls."""
@@ -257,14 +274,16 @@ def _from_balls(solved: Any) -> MatrixEnclosure | None:
     return MatrixEnclosure(mid, rad)
 
 
-def _in_range(exact: Any) -> MatrixEnclosure:
-    """Enclose positive multiples of the rows (they are P or not together), of order one."""
-    from flint import fmpq, fmpq_mat, fmpz
+def _in_range(exact: Any) -> tuple[MatrixEnclosure, list[int]]:
+    """Enclose the rows times 2^e, entries at most 1 (P or not together); return the e as well."""
+    from flint import fmpq, fmpq_mat
 
-    rows = minors.integer_rows(exact)
+    rows = exact.tolist()
     n = len(rows)
-    entries = []
+    shifts, entries = [], []
     for row in rows:
-        largest = max(int(x).bit_length() for x in row)
-        entries += [fmpq(x, fmpz(1) << largest) for x in row]
-    return enclose_rational(fmpq_mat(n, n, entries))
+        largest = max(abs(x) for x in row)
+        e = int(largest.q).bit_length() - int(largest.p).bit_length() - 1
+        shifts.append(e)
+        entries += [x * fmpq(2) ** e for x in row]
+    return enclose_rational(fmpq_mat(n, n, entries)), shifts

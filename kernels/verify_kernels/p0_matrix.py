@@ -37,6 +37,7 @@ from verify_kernels.p_matrix import (
     assumptions,
     decide_block,
     refutation_of,
+    renamed,
     square_enclosure,
 )
 from verify_kernels.p_tree import run_tree
@@ -65,7 +66,7 @@ def decide_p0_matrix(
         PROVED with witness ``"p0-tree"``: ``blocks``, each with its indices and one of ``minors``
         (how many are positive) and ``zero_minors``; the steps of a proof that it is P; ``vector``,
         integers v > 0 with <M> v >= 0 for the comparison matrix; ``semidefinite`` (the symmetric
-        part is); or ``shift_exponent`` k and steps for the integer matrix N plus 2^-k I. REFUTED
+        part is); or ``shift_exponent`` k and steps for `minors.integer_rows` plus 2^-k I. REFUTED
         with witness ``"bad-minor"``: ``index_set`` and its exact ``determinant`` < 0 (None if only
         an enclosure is known). UNDECIDED with ``why_open``.
 
@@ -232,8 +233,10 @@ class _Block:
         )
         self.used += used
         if truth is Truth.PROVED:
-            indices = {"indices": self.block.indices, "shift_exponent": k}
-            return truth, {k: v for k, v in found.items() if k != "indices"} | indices
+            proof = dict(found) | {"indices": self.block.indices, "shift_exponent": k}
+            if "steps" in proof:
+                proof["steps"] = [renamed(step, self.block.indices) for step in proof["steps"]]
+            return truth, proof
         if truth is Truth.REFUTED:
             local = self._descend(shifted, [int(j) for j in found])
             return truth, [self.block.indices[j] for j in local]

@@ -233,7 +233,7 @@ def _sweep(block: Block, deadline: float) -> tuple[Truth, Any]:
 def _translate(block: Block, tree: Tree) -> tuple[Truth, Any]:
     if tree.bad is not None:
         return Truth.REFUTED, [block.indices[j] for j in tree.bad]
-    steps = [_renamed(step, block.indices) for step in tree.steps]
+    steps = [renamed(step, block.indices) for step in tree.steps]
     proof = {
         "indices": block.indices,
         "row_exponents": [int(e) for e in block.row_exponents],
@@ -243,7 +243,8 @@ def _translate(block: Block, tree: Tree) -> tuple[Truth, Any]:
     return Truth.PROVED, proof
 
 
-def _renamed(step: list[Any], indices: list[int]) -> list[Any]:
+def renamed(step: list[Any], indices: list[int]) -> list[Any]:
+    """Return a step of a tree with its local indices replaced."""
     if step[0] == "split":
         return ["split", indices[step[1]]]
     if step[0] == "blocks":

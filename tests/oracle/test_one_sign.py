@@ -18,7 +18,7 @@ from flint import fmpq, fmpq_mat
 from verify.errors import InputError
 from verify.verdict import Truth
 from verify_kernels import one_sign, p_matrix, p_tree
-from verify_kernels.matrix import MatrixEnclosure, enclose_rational
+from verify_kernels.matrix import MatrixEnclosure, enclose_rational, rational_matrix
 from verify_kernels.one_sign import decide_one_sign
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "well_posedness.json"
@@ -188,6 +188,30 @@ def test_large_blocks_go_through_balls_or_rationals(m):
     found = decide_one_sign(1.3 * weight, Fraction(1, 100), ONE)
     assert found.value is Truth.REFUTED
     check_refutation(floats(1.3 * weight), found)
+
+
+def test_the_proof_of_a_block_speaks_about_its_quotient():
+    """The definite leaf of the root is checked again on the exact Q = A^{-1} B."""
+    rng = np.random.default_rng(2)
+    weight = 1e3 * np.eye(16) + rng.standard_normal((16, 16)) * 50.0
+    weight[:, ::2] *= 2.0**40
+    found = decide_one_sign(weight, Fraction(1, 2), ONE)
+    assert found.value is Truth.PROVED
+    (proof,) = found.witness.data["blocks"]
+    ((kind, data),) = proof["steps"]
+    exact, n = rational_matrix(weight), range(16)
+    one = fmpq_mat(16, 16, [fmpq(int(i == j)) for i in n for j in n])
+    q = (one - exact * fmpq(1, 2)).solve(one - exact)
+    r, c = proof["row_exponents"], proof["column_exponents"]
+    a = [[q[i, j] * fmpq(2) ** (r[i] + c[j]) for j in n] for i in n]
+    if kind == "vector":
+        assert all(a[i][i] * data[i] > sum(abs(a[i][j]) * data[j] for j in n if j != i) for i in n)
+        return
+    assert kind == "definite"
+    w = [fmpq(2) ** e for e in data]
+    for k in range(1, 17):
+        part = [w[i] * a[i][j] + w[j] * a[j][i] for i in range(k) for j in range(k)]
+        assert fmpq_mat(k, k, part).det() > 0
 
 
 def small_matrix(rng):
