@@ -26,7 +26,7 @@ def explain_failure(
     """
     bad = refuted.witness
     shown: Witness | None
-    if slopes.piecewise_linear:
+    if activation.name in ("relu", "leaky_relu"):
         if not weight.is_exact:
             return refuted
         exact = weight.rational()
