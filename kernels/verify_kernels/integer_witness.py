@@ -80,7 +80,7 @@ def replay_norm_at_most(matrix: Array, witness: Witness) -> bool:
         witness: of the claim ``norm2<=``, a factor or a vector.
     """
     known = witness.kind in (KIND, VECTOR) and witness.data.get("claim") == NORM
-    if not known or witness.data["bound"] < 0:
+    if not known or witness.data["bound"] < 0 or not np.isfinite(matrix).all():
         return False
     integers, power = integer_matrix(matrix)
     given = witness.data["factor" if witness.kind == KIND else "vector"]
@@ -117,7 +117,7 @@ def replay_definite(matrix: Array, witness: Witness) -> bool:
     """
     if witness.kind != KIND or witness.data.get("claim") != SMALLEST:
         return False
-    if matrix.ndim != 2 or not np.array_equal(matrix, matrix.T):
+    if not np.isfinite(matrix).all() or not np.array_equal(matrix, matrix.T):
         return False
     integers, power = integer_matrix(matrix)
     if int(witness.data["factor"].shape[0]) != integers.nrows():

@@ -108,6 +108,15 @@ def test_trap_negative_bound_passes_only_squared():
     assert not replay_norm_at_most(matrix, altered(good, bound=Fraction(-1)))
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
+def test_trap_data_that_is_not_finite_is_not_replayed(bad):
+    matrix = np.eye(20) / 2
+    matrix[3, 3] = bad
+    factor = np.asfortranarray(np.sqrt(0.7) * np.eye(20))
+    assert not replay_norm_at_most(matrix, factor_witness(NORM, Fraction(1), factor))
+    assert not replay_definite(matrix, factor_witness(SMALLEST, Fraction(-9), factor))
+
+
 def test_trap_conversion_of_data_with_a_wide_range():
     """A conversion through ldexp overflows for [1, 2^-1074]."""
     integers, power = integer_matrix(np.array([[1.0, ETA]]))
