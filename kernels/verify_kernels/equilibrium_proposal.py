@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy import special
 
 from verify.network.activation import Activation
 from verify_kernels._rounding import Array
@@ -170,6 +169,8 @@ def _newton(W: Array, s: Function, slope: Function, b: Array, z: Array) -> Array
 
 def functions(activation: Activation) -> tuple[Function, Function]:
     """Return s and s' in plain floats (a one-sided slope at a kink)."""
+    from scipy import special  # slow to load; only data asks for it
+
     p = float(activation.parameters[0]) if activation.parameters else 0.0
     table: dict[str, tuple[Function, Function]] = {
         "relu": (lambda v: np.maximum(v, 0.0), lambda v: (v > 0) * 1.0),

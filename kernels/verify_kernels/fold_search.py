@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.optimize import linprog
 
 from verify_kernels._rounding import Array
 from verify_kernels.linear_pieces import Problem, Signs
@@ -168,6 +167,8 @@ def propose_overlap(problem: Problem, first: Signs, second: Signs) -> Array | No
 
     HiGHS maximises the distance of both pre-activations from the walls of their orthants.
     """
+    from scipy.optimize import linprog  # slow to load; few searches get here
+
     search, m, d = _Search(problem), problem.m, problem.d
     if not search.usable or d == 0 or m == 0:
         return None
@@ -198,6 +199,8 @@ def propose_exclusion(problem: Problem) -> Array | None:
 
     Then y (v - W s(v)) <= 0 for every v, so a b with y b > 0 has no equilibrium.
     """
+    from scipy.optimize import linprog  # slow to load; few searches get here
+
     search, m = _Search(problem), problem.m
     if not search.usable or m == 0:
         return None
