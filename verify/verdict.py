@@ -61,7 +61,9 @@ EXIT_INTERNAL = 5
 _EXIT_ORDER = (EXIT_INTERNAL, EXIT_UNSAFE, EXIT_USAGE, EXIT_FAIL, EXIT_UNDECIDED, EXIT_PASS)
 
 
-def exit_code(verdicts: Iterable[Verdict], *, requested: bool, allow_undecided: bool = False) -> int:
+def exit_code(
+    verdicts: Iterable[Verdict], *, requested: bool, allow_undecided: bool = False
+) -> int:
     """Return the exit code for the verdicts of one file.
 
     Args:
