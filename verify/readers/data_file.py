@@ -1,4 +1,4 @@
-"""Samples: `.npz`, `.npy`, `.csv`, `.safetensors`; X (n, d) and y (n,) or (n, k)."""
+"""Samples: `.npz`, `.npy`, `.csv`, `.safetensors`; X (n, d), y (n,) or (n, k), Z (n, m)."""
 
 from __future__ import annotations
 
@@ -33,22 +33,28 @@ def read(path: Path) -> tuple[Data, str]:
     suffix = path.suffix.lower()
     if suffix == ".csv":
         content, digest = read_bytes(path)
-        X, y = _parse_csv(content, where)
+        (X, y), Z = _parse_csv(content, where), None
     elif suffix == ".npy":
         from verify.readers.npz_file import parse_npy
 
         content, digest = read_bytes(path)
-        X, y = stored(parse_npy(content, where)), None
+        X, y, Z = stored(parse_npy(content, where)), None, None
     elif suffix in (".npz", ".safetensors"):
         bag = _bag(path, suffix)
         digest = bag.sha256
-        X, y = _named(bag, where)
+        X, y, Z = _named(bag, where)
     else:
         raise InputError(f"{where}: expected data as {', '.join(SUFFIXES)}, but got {suffix!r}")
-    return data_from(X, y, where, path.name), digest
+    return data_from(X, y, where, path.name, Z), digest
 
 
-def data_from(X: StoredTensor, y: StoredTensor | None, where: str, source: str = "") -> Data:
+def data_from(
+    X: StoredTensor,
+    y: StoredTensor | None,
+    where: str,
+    source: str = "",
+    Z: StoredTensor | None = None,
+) -> Data:
     """Return samples after checking shapes and entries.
 
     Raises:
@@ -60,13 +66,20 @@ def data_from(X: StoredTensor, y: StoredTensor | None, where: str, source: str =
             "flatten each sample to one row"
         )
     values = _finite(X, "X", where)
+    outputs = None
+    if Z is not None:
+        if len(Z.shape) != 2 or Z.shape[0] != X.shape[0]:
+            raise InputError(
+                f"{where}: expected solver outputs Z of shape ({X.shape[0]}, m), but got {Z.shape}"
+            )
+        outputs = _finite(Z, "Z", where)
     if y is None:
-        return Data(values, None, source)
+        return Data(values, None, source, outputs)
     if len(y.shape) not in (1, 2) or y.shape[0] != X.shape[0]:
         raise InputError(
             f"{where}: expected y of shape ({X.shape[0]},) or ({X.shape[0]}, k), but got {y.shape}"
         )
-    return Data(values, _finite(y, "y", where), source)
+    return Data(values, _finite(y, "y", where), source, outputs)
 
 
 def _bag(path: Path, suffix: str) -> TensorBag:
@@ -79,11 +92,13 @@ def _bag(path: Path, suffix: str) -> TensorBag:
     return safetensors_file.read(path)
 
 
-def _named(bag: TensorBag, where: str) -> tuple[StoredTensor, StoredTensor | None]:
+def _named(
+    bag: TensorBag, where: str
+) -> tuple[StoredTensor, StoredTensor | None, StoredTensor | None]:
     group = bag.groups[""]
-    for X, y in (("X", "y"), ("data.X", "data.y")):
-        if X in group:
-            return group[X], group.get(y)
+    for prefix in ("", "data."):
+        if f"{prefix}X" in group:
+            return group[f"{prefix}X"], group.get(f"{prefix}y"), group.get(f"{prefix}Z")
     raise InputError(
         f"{where}: expected samples named X and optionally y, but got "
         f"{render_listing(bag.listing())}"
