@@ -29,14 +29,43 @@ if TYPE_CHECKING:
     from verify.verdict import Verdict as Verdict
 
 _HOME = {
-    "Certificate": "certificate", "Condition": "condition", "Route": "condition", "bind": "condition",
-    "Enclosure": "enclosure", "Measurement": "enclosure", "check": "engine",
-    "VerifyError": "errors", "Evidence": "evidence", "Witness": "evidence", "Fact": "statement",
-    "Quantity": "statement", "Source": "statement", "Statement": "statement",
-    "Truth": "verdict", "Verdict": "verdict",
-}  # fmt: skip
+    "Certificate": "certificate",
+    "Condition": "condition",
+    "Enclosure": "enclosure",
+    "Evidence": "evidence",
+    "Fact": "statement",
+    "Measurement": "enclosure",
+    "Quantity": "statement",
+    "Route": "condition",
+    "Source": "statement",
+    "Statement": "statement",
+    "Truth": "verdict",
+    "Verdict": "verdict",
+    "VerifyError": "errors",
+    "Witness": "evidence",
+    "bind": "condition",
+    "check": "engine",
+}
 
-__all__ = sorted([*_HOME, "__version__"])
+__all__ = [
+    "Certificate",
+    "Condition",
+    "Enclosure",
+    "Evidence",
+    "Fact",
+    "Measurement",
+    "Quantity",
+    "Route",
+    "Source",
+    "Statement",
+    "Truth",
+    "Verdict",
+    "VerifyError",
+    "Witness",
+    "bind",
+    "check",
+    "__version__",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -136,7 +136,8 @@ def _reason(judgement: Judgement) -> str:
     opened = [
         f"{outcome.route.title}: {_why(outcome)}"
         for outcome in judgement.outcomes
-        if _why(outcome) and (outcome.applies or outcome.route.goal == judgement.goal.name)
+        if _why(outcome)
+        and (outcome.applies or outcome.route.goal == judgement.goal.name)
         and (outcome.applies or judgement.goal is not judgement.condition.goals[0])
     ]
     return "; ".join(opened)

@@ -42,7 +42,7 @@ def explain_failure(
         merged |= {f"minor_{key}": value for key, value in bad.data.items()}
     how = {
         "two-equilibria": "for the bias b of the witness there are two different equilibria",
-        "two-enclosures": "for the bias b of the witness two disjoint boxes hold an equilibrium each",
+        "two-enclosures": "for the bias b of the witness two disjoint boxes hold an equilibrium",
         "no-equilibrium": "for the bias b of the witness there is no equilibrium",
     }.get(shown.kind, refuted.how)
     return Evidence(refuted.value, Witness(shown.kind, merged), refuted.assumes, how)

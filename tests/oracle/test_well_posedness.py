@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from verify.certificate import decode_value
 
+from verify.certificate import decode_value
 from verify.condition import Effort
 from verify.enclosure import endpoint_from_hex
 from verify.engine import check

@@ -22,7 +22,7 @@ class AffineInput:
 
     @property
     def dimension(self) -> int:
-        """d."""
+        """D."""
         return int(self.U.shape[1])
 
     def tensors(self) -> Mapping[str, Array]:
@@ -40,7 +40,7 @@ class ReluFeatureInput:
 
     @property
     def dimension(self) -> int:
-        """d."""
+        """D."""
         return int(self.V.shape[1])
 
     def tensors(self) -> Mapping[str, Array]:
@@ -85,7 +85,7 @@ class Equilibrium:
 
     @property
     def width(self) -> int:
-        """m."""
+        """M."""
         return self.weight.width
 
     @property

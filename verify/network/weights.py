@@ -50,7 +50,7 @@ class PlainWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """m."""
+        """M."""
         return len(self.W)
 
 
@@ -66,7 +66,7 @@ class MonotoneWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.B)
 
 
@@ -82,7 +82,7 @@ class SoftplusMonotoneWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.S)
 
 
@@ -98,7 +98,7 @@ class NonEuclideanWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.A)
 
 
@@ -119,7 +119,7 @@ class BoxMonotoneWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.M)
 
 
@@ -134,7 +134,7 @@ class RowScaledWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.A)
 
 
@@ -150,7 +150,7 @@ class LowRankRowScaledWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.L)
 
 
@@ -164,7 +164,7 @@ class UpperTriangularWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.A)
 
 
@@ -179,7 +179,7 @@ class RowNormalisedWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """n."""
+        """N."""
         return len(self.v)
 
 
@@ -194,5 +194,5 @@ class ScaledGaussianWeight(StateWeight):
 
     @property
     def width(self) -> int:
-        """m."""
+        """M."""
         return len(self.A)
