@@ -130,6 +130,16 @@ def _osborne(V: Array, sweeps: int = 30) -> Array | None:
     return x
 
 
+def least_eigenvalue(S: Array) -> float:
+    """Return about the smallest eigenvalue of a symmetric matrix, -inf if it is not computable."""
+    if not np.isfinite(S).all():
+        return -math.inf
+    try:
+        return float(np.linalg.eigvalsh(S)[0])
+    except np.linalg.LinAlgError:
+        return -math.inf
+
+
 def _inequality(V: Array, scaling: Array) -> Array:
     product = scaling[:, None] * (np.eye(len(V)) - V)
     return np.asarray(product + product.T)
@@ -144,7 +154,9 @@ def _barrier(V: Array, start: Array, deadline: float, steps: int = 120) -> Array
     n = len(V)
     M = np.eye(n) - V
     values = start / float(np.mean(start))
-    least = float(np.linalg.eigvalsh(_inequality(V, values))[0])
+    least = least_eigenvalue(_inequality(V, values))
+    if not math.isfinite(least):
+        return None
     t = least - 0.1 * max(1.0, abs(least))
     best, record = None, 0.0
     weight = max(1e-3, abs(t))

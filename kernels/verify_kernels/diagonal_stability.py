@@ -19,7 +19,7 @@ from verify_kernels import definiteness, small_spectrum
 from verify_kernels._rounding import Array, U, add_up, mul_up, norm_up
 from verify_kernels.components import diagonal_block, strong_components, zero_pattern
 from verify_kernels.definiteness import PRODUCTS
-from verify_kernels.diagonal_search import conversions, searches
+from verify_kernels.diagonal_search import conversions, least_eigenvalue, searches
 from verify_kernels.diagonal_witness import (
     EXACT_WIDTH,
     FACTOR_BITS,
@@ -208,9 +208,7 @@ def _promise(reduced: Array, scaling: Array) -> float:
     root = np.sqrt(scaling)
     normal = root[:, None] * reduced / root[None, :]
     symmetric = 2.0 * np.eye(len(reduced)) - (normal + normal.T)
-    if not np.isfinite(symmetric).all():
-        return -math.inf
-    return float(np.linalg.eigvalsh(symmetric)[0])
+    return least_eigenvalue(symmetric)
 
 
 # ---------------------------------------------------------------- verification
@@ -272,7 +270,7 @@ class _Proof:
             return None
         top = float(np.min(np.diagonal(self.S)))  # lambda_min is at most this
         if len(self.S) <= RANKED:
-            near = float(np.linalg.eigvalsh(self.S)[0])
+            near = least_eigenvalue(self.S)
             if math.isfinite(near) and near > 0.0:
                 c = Fraction(near) * (1 - Fraction(1, 2**20))
                 if self.exceeds(c):

@@ -6,6 +6,7 @@ is exactly zero for all of them keeps mid = rad = 0, so zero patterns survive.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -261,7 +262,7 @@ def nearest_enclosure(exact: Any) -> MatrixEnclosure:
         mid[k] = near
         n, d = near.as_integer_ratio()
         if n * q != p * d:
-            rad[k] = np.spacing(abs(near))
+            rad[k] = math.ulp(near)
     mid, rad = mid.reshape(rows, columns), rad.reshape(rows, columns)
     return MatrixEnclosure(mid, rad if rad.any() else None, exact)
 

@@ -87,7 +87,12 @@ def evidence(root: Root, matrix: str, how: str, aim: Enclosure | None) -> Eviden
     if root.eta is None or root.bound is None:
         why = "" if value.is_bounded else "overflow of binary64"
         return Evidence(value, assumes=assumes, how=how, why_open=why)
-    data: dict[str, Any] = {"matrix": matrix, "eta": list(root.eta), "bound": root.bound}
+    data: dict[str, Any] = {
+        "claim": "root<=",
+        "matrix": matrix,
+        "eta": list(root.eta),
+        "bound": root.bound,
+    }
     return Evidence(value, Witness("positive-vector", data), assumes, how)
 
 

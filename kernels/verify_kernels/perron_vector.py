@@ -58,9 +58,13 @@ def _normalised(vector: Array) -> Any:
 
 
 def _noda(diagonal: Array, off: Array, vector: Array, width: float) -> Array:
-    """Iterate v <- (t I - Z)^-1 v with t the largest quotient: quadratic convergence."""
+    """Iterate v <- (t I - Z)^-1 v with t the largest quotient: quadratic convergence.
+
+    While the quotients are far apart the last v has the smallest largest one.
+    """
     best, stalled = vector, 0
-    for _ in range(40):
+    patience = 20 if len(diagonal) <= 512 else 8
+    for _ in range(50):
         top = float(np.max(diagonal + (off @ vector) / vector))
         system = -off
         system[np.diag_indices_from(system)] += (top + abs(top) * 2.0 * U) - diagonal
@@ -68,18 +72,18 @@ def _noda(diagonal: Array, off: Array, vector: Array, width: float) -> Array:
             factor = lu_factor(system, overwrite_a=True, check_finite=True)
             solution = lu_solve(factor, vector, check_finite=True)
         except (ValueError, LinAlgError, RuntimeWarning):
-            return best
+            break
         moved = _normalised(np.abs(solution))
         if moved is None:
-            return best
+            break
         vector = moved
         gap = _gap(diagonal, off @ vector, vector)
         stalled = 0 if gap < 0.5 * width else stalled + 1
         if gap < width:
             best, width = vector, gap
-        if width <= 16.0 * U or stalled == 8:
-            return best
-    return best
+        if width <= 16.0 * U or stalled == patience:
+            break
+    return best if width < 1e-8 else vector
 
 
 def _slow_power(diagonal: Array, off: Array, vector: Array, width: float) -> Array:

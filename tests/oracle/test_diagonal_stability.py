@@ -225,6 +225,17 @@ def test_enclosures_hold_for_every_member():
     assert not _found(enclose_diagonal_margin(wide, alpha=Fraction(1, 10), search="full"))
 
 
+def test_eigenvalues_that_do_not_converge_end_nothing():
+    rng = np.random.default_rng(77)
+    for _ in range(40):
+        W = rng.standard_normal((4, 4))
+        W = np.where(rng.random((4, 4)) < 0.5, W, W * 1e160)
+        found = enclose_diagonal_margin(W, search="full", alpha=Fraction(1, 4))
+        assert found.value.hi == math.inf
+    large = np.array([[0.0, 1.7976931348623157e308], [2.0, 0.0]])
+    assert enclose_cayley_root(large, aim=ONE).value.hi > 0
+
+
 def test_bad_arguments_are_one_sentence():
     with pytest.raises(InputError, match=r"expected search to be 'conversions' or 'full', but got"):
         enclose_diagonal_margin(np.eye(2), search="hard")

@@ -205,6 +205,21 @@ def test_large_reducible_and_cyclic_matrices():
     assert exact.lo**64 <= product <= exact.hi**64
 
 
+def test_localised_perron_vector_of_a_band():
+    rng = np.random.default_rng(1)
+    W = np.diag(rng.random(300), 1) + np.diag(rng.random(300), -1)
+    found = enclose_perron_root(W)
+    reference = float(np.abs(np.linalg.eigvals(W)).max())
+    assert found.value.lo < found.value.hi
+    assert abs(found.value.hi_float - reference) < 1e-9  # tightness only
+    assert proves_bound(W, found.witness.data["eta"], found.witness.data["bound"])
+
+
+def test_what_a_root_rests_on_is_named():
+    assert not enclose_perron_root(np.array([[0.25, 0.5], [0.5, 0.25]]), aim=ONE).assumes
+    assert enclose_perron_root(np.random.default_rng(0).random((40, 40))).assumes
+
+
 def test_mutation_without_the_underflow_term(monkeypatch):
     n = 16
     entry = 2631.45 * 2.0**-774 / (1e-300 * 2.0**300)  # every product loses 0.45 of 2^-1074
