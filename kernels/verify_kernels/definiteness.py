@@ -55,6 +55,7 @@ class _Symmetric:
     error: float
     own: float
     exact: Any = None
+    checkable: bool = True  # whether somebody knows the exact matrix
 
 
 @np.errstate(all="ignore")
@@ -123,7 +124,8 @@ def _as_symmetric(matrix: ArrayLike | MatrixEnclosure, error: float, *, where: s
         )
     total = add_up(radius, error) if radius and error else radius + error
     small = exact is not None and mid.shape[0] <= SMALL and exact == exact.transpose()
-    return _Symmetric(mid, total, error, exact if small else None)
+    checkable = radius == 0.0 or exact is not None
+    return _Symmetric(mid, total, error, exact if small else None, checkable)
 
 
 def _is_symmetric(mid: Array, tile: int = 64) -> bool:
@@ -179,7 +181,8 @@ def enclose_smallest_eigenvalue(
         backend: as for `proves_definite`.
         aim: the number at which a statement turns: one proof of lambda_min > aim is tried first
             and ends the work.
-        with_witness: whether an integer factor for the lower end is made.
+        with_witness: whether an integer factor for the lower end is made. It replays against
+            the exact matrix, also where K is its rounded copy and ``error`` the distance.
 
     Returns:
         Evidence with an enclosure valid for every such S; exact or to 64 bits up to order 16 and
@@ -204,7 +207,7 @@ def enclose_smallest_eigenvalue(
     module = get_backend(backend, size=n)
     scaled = _divided(given.mid)
     turn = None if aim is None else _just_above(aim, given.error)
-    wanted = with_witness and given.error == 0.0
+    wanted = with_witness and given.checkable
     if turn is not None:
         plain = (
             _factor_above(scaled.mid, scaled.below(turn), module, scale=False) if wanted else None
@@ -213,7 +216,7 @@ def enclose_smallest_eigenvalue(
             _, vector = _approximate_smallest(scaled.mid, steps=10)
             high = scaled.up(_rayleigh_up(scaled.mid, vector, module))
             value = _widened(Fraction(turn), high, given.error)
-            return _evidence(value, Fraction(turn), scaled, plain)
+            return _evidence(value, scaled, plain)
     theta, vector = _approximate_smallest(scaled.mid)
     top = _rayleigh_up(scaled.mid, vector, module)
     high = scaled.up(top)
@@ -226,7 +229,7 @@ def enclose_smallest_eigenvalue(
         )
     bound = scaled.down(low)
     value = _widened(bound, high, given.error)
-    return _evidence(value, bound, scaled, factor if wanted else None)
+    return _evidence(value, scaled, factor if wanted else None)
 
 
 @dataclass(frozen=True)
@@ -365,13 +368,11 @@ def _lower(mid: Array, theta: float, module: ModuleType) -> tuple[float, Array |
     return -math.inf, None
 
 
-def _evidence(
-    value: Enclosure, bound: Fraction | float, scaled: _Divided, factor: Array | None
-) -> Evidence:
+def _evidence(value: Enclosure, scaled: _Divided, factor: Array | None) -> Evidence:
     witness: Witness | None = None
-    if factor is not None and isinstance(bound, Fraction):
+    if factor is not None and isinstance(value.lo, Fraction):
         half = scaled.exponent // 2
-        witness = factor_witness(SMALLEST, bound, factor, exponent=half)
+        witness = factor_witness(SMALLEST, value.lo, factor, exponent=half)
     return Evidence(
         value,
         witness=witness,

@@ -11,10 +11,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from flint import fmpq_mat, fmpz_mat
 
 from verify.evidence import Witness
 from verify_kernels._rounding import Array
@@ -71,90 +73,97 @@ def _lower_blocks(factor: Array) -> Iterator[tuple[int, Array]]:
         yield start, strip
 
 
-def replay_norm_at_most(matrix: Array, witness: Witness) -> bool:
+@dataclass(frozen=True)
+class _Exact:
+    """The matrix M = integers / (odd 2^power), exactly."""
+
+    integers: Any
+    power: int
+    odd: int
+
+
+def replay_norm_at_most(matrix: Any, witness: Witness) -> bool:
     """Check ||A||_2 <= c exactly from a witness; True is a proof in integers.
 
     Args:
-        matrix: A, shape (m, n), finite floats. A factor or vector of order m, where m is not n,
-            is one for A^T.
+        matrix: A, shape (m, n), finite floats or ``fmpq_mat``. A factor or vector of order m,
+            where m is not n, is one for A^T.
         witness: of the claim ``norm2<=``, a factor or a vector.
     """
     known = witness.kind in (KIND, VECTOR) and witness.data.get("claim") == NORM
-    if not known or witness.data["bound"] < 0 or not np.isfinite(matrix).all():
+    exact = _exact(matrix)
+    if not known or exact is None or witness.data["bound"] < 0:
         return False
-    integers, power = integer_matrix(matrix)
+    integers = exact.integers
     given = witness.data["factor" if witness.kind == KIND else "vector"]
     if given.shape[0] != integers.ncols():
         integers = integers.transpose()
     if given.shape[0] != integers.ncols():
         return False
     square = witness.data["bound"] ** 2
-    if witness.kind == KIND:
-        return _dominant(-1, integers.transpose() * integers, 2 * power, square, witness)
-    return _contracted(integers, 2 * power, square, given)
+    if witness.kind == VECTOR:
+        return _contracted(integers, square * exact.odd**2 * (1 << (2 * exact.power)), given)
+    gram = _Exact(-(integers.transpose() * integers), 2 * exact.power, exact.odd**2)
+    return _dominant(gram, square, witness)
 
 
-def _contracted(integers: Any, power: int, square: Fraction, vector: Any) -> bool:
-    """Check |I|^T |I| x <= square 2^power x entrywise for x > 0."""
-    from flint import fmpz_mat
+def replay_definite(matrix: Any, witness: Witness) -> bool:
+    """Check lambda_min(K) >= c exactly from a witness; True is a proof in integers.
 
+    Args:
+        matrix: K, shape (n, n), symmetric, finite floats or ``fmpq_mat``.
+        witness: of the claim ``lambda_min>=``.
+    """
+    known = witness.kind == KIND and witness.data.get("claim") == SMALLEST
+    exact = _exact(matrix)
+    if not known or exact is None or exact.integers != exact.integers.transpose():
+        return False
+    return _dominant(exact, -witness.data["bound"], witness)
+
+
+def integer_matrix(matrix: Array) -> tuple[Any, int]:
+    """Return the integer matrix I and p with A = I 2^-p exactly, for finite floats."""
+    ratios = [float(x).as_integer_ratio() for x in matrix.ravel()]
+    power = max((q.bit_length() - 1 for _, q in ratios), default=0)
+    entries = [p << (power - q.bit_length() + 1) for p, q in ratios]
+    return fmpz_mat(int(matrix.shape[0]), int(matrix.shape[1]), entries), power
+
+
+def _exact(matrix: Any) -> _Exact | None:
+    if isinstance(matrix, fmpq_mat):
+        integers, denominator = matrix.numer_denom()
+        power = (int(denominator) & -int(denominator)).bit_length() - 1
+        return _Exact(integers, power, int(denominator) >> power)
+    if not np.isfinite(matrix).all():
+        return None
+    return _Exact(*integer_matrix(matrix), 1)
+
+
+def _contracted(integers: Any, room: Fraction, vector: Any) -> bool:
+    """Check |I|^T |I| x <= room x entrywise for x > 0."""
     rows, columns = integers.nrows(), integers.ncols()
     if vector.shape != (columns,) or not all(int(x) > 0 for x in vector):
         return False
     moduli = fmpz_mat(rows, columns, [abs(int(x)) for x in integers.entries()])
     x = fmpz_mat(columns, 1, [int(value) for value in vector])
     image = (moduli.transpose() * (moduli * x)).entries()
-    room = square * (1 << power)
     return all(int(y) <= room * int(value) for y, value in zip(image, vector, strict=True))
 
 
-def replay_definite(matrix: Array, witness: Witness) -> bool:
-    """Check lambda_min(K) >= c exactly from a witness; True is a proof in integers.
-
-    Args:
-        matrix: K, shape (n, n), finite, symmetric floats.
-        witness: of the claim ``lambda_min>=``.
-    """
-    if witness.kind != KIND or witness.data.get("claim") != SMALLEST:
-        return False
-    if not np.isfinite(matrix).all() or not np.array_equal(matrix, matrix.T):
-        return False
-    integers, power = integer_matrix(matrix)
-    if int(witness.data["factor"].shape[0]) != integers.nrows():
-        return False
-    return _dominant(1, integers, power, -witness.data["bound"], witness)
-
-
-def integer_matrix(matrix: Array) -> tuple[Any, int]:
-    """Return the integer matrix I and p with A = I 2^-p exactly, for finite floats."""
-    from flint import fmpz_mat
-
-    rows, columns = matrix.shape
-    ratios = [float(x).as_integer_ratio() for x in matrix.ravel()]
-    power = max((q.bit_length() - 1 for _, q in ratios), default=0)
-    entries = [p << (power - q.bit_length() + 1) for p, q in ratios]
-    return (fmpz_mat(rows, columns, entries) if entries else fmpz_mat(rows, columns)), power
-
-
-def _dominant(sign: int, matrix: Any, power: int, constant: Fraction, witness: Witness) -> bool:
-    """Check that sign M 2^-power + constant - L L^T is diagonally dominant, diagonal >= 0."""
-    from flint import fmpz_mat
-
+def _dominant(exact: _Exact, constant: Fraction, witness: Witness) -> bool:
+    """Check that M + constant - L L^T is diagonally dominant with a diagonal >= 0."""
     factor, bits = witness.data["factor"], int(witness.data["bits"])
-    n = int(factor.shape[0])
-    if (
-        factor.ndim != 2
-        or factor.shape[1] != n
-        or constant.denominator & (constant.denominator - 1)
-    ):
+    n = int(exact.integers.nrows())
+    dyadic = not constant.denominator & (constant.denominator - 1)
+    if not dyadic or factor.shape != (n, n) or exact.integers.ncols() != n:
         return False
-    lower = fmpz_mat(n, n, [int(x) for x in np.tril(factor).ravel()]) if n else fmpz_mat(0, 0)
-    product = lower * lower.transpose()
+    lower = fmpz_mat(n, n, [int(x) for x in np.tril(factor).ravel()])
     below = constant.denominator.bit_length() - 1
-    common = max(power, 2 * bits, below, 0)
-    E = matrix * (sign * (1 << (common - power))) - product * (1 << (common - 2 * bits))
-    entries = [int(x) for x in E.entries()] if n else []
-    add = constant.numerator << (common - below)
+    common = max(exact.power, 2 * bits, below, 0)
+    left = exact.integers * (1 << (common - exact.power))
+    right = lower * lower.transpose() * (exact.odd * (1 << (common - 2 * bits)))
+    entries = [int(x) for x in (left - right).entries()]
+    add = constant.numerator * exact.odd << (common - below)
     for i in range(n):
         row = entries[i * n : (i + 1) * n]
         if row[i] + add < sum(map(abs, row)) - abs(row[i]):

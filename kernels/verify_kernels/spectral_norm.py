@@ -156,7 +156,7 @@ def enclose_spectral_norm(
     scaled = _scale(mid, rad)
     if not math.isfinite(scaled.error):
         return Evidence(Enclosure(0, math.inf), why_open="the radius of the matrix is not bounded")
-    with_witness = with_witness and rad is None
+    with_witness = with_witness and (rad is None or exact is not None)
     turn = None if aim is None else _scaled_claim_below(aim, scaled)
     gram: _Gram | None = None
     if turn is not None and turn >= scaled.largest:

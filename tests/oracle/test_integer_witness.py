@@ -22,6 +22,7 @@ from verify_kernels.integer_witness import (
     replay_norm_at_most,
     vector_witness,
 )
+from verify_kernels.matrix import MatrixEnclosure, enclose_rational, rational_matrix
 from verify_kernels.spectral_norm import enclose_spectral_norm
 
 
@@ -72,6 +73,24 @@ def test_witness_of_a_smallest_eigenvalue_replays(n, aim):
     assert replay_definite(matrix, evidence.witness)
     assert not replay_definite(matrix - 20 * np.eye(n), evidence.witness)
     assert not replay_definite(matrix[:-1, :-1], evidence.witness)
+
+
+@pytest.mark.parametrize("divisor", [3, 1 << 60, 3 << 20])
+def test_rounded_copies_of_rational_matrices_replay_against_the_exact_ones(divisor):
+    exact = rational_matrix(np.rint(2**20 * gaussian(24, 24))) / divisor
+    enclosed = enclose_rational(exact)
+    evidence = enclose_spectral_norm(enclosed)
+    assert replay_norm_at_most(exact, evidence.witness)
+    assert not replay_norm_at_most(exact * 2, evidence.witness)
+    assert enclose_spectral_norm(MatrixEnclosure(enclosed.mid, enclosed.rad)).witness is None or (
+        enclosed.rad is None
+    )
+    product = exact.transpose() * exact
+    copy = enclose_rational(product)
+    middle = (copy.mid + copy.mid.T) / 2
+    norm = 0.0 if copy.rad is None else float(np.abs(copy.rad).sum())
+    found = enclose_smallest_eigenvalue(middle, error=norm)
+    assert replay_definite(product, found.witness)
 
 
 def test_no_witness_is_made_when_none_is_asked_for():
