@@ -83,7 +83,7 @@ def provenance_of(
     around = environment()
     device = around.pop("device", "")
     return {
-        "file": given.get("file", ""),
+        "file": given.get("file", "").encode("utf-8", "replace").decode("utf-8"),
         "sha256": given.get("sha256", ""),
         "format": given.get("format", ""),
         "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),

@@ -33,4 +33,7 @@ def enclose_margin(weight: StateWeight, *, bits: int = 128) -> Evidence:
             f"enclose_margin: expected a parametrisation with a margin m, "
             f"but got {type(weight).__name__}"
         )
-    return Evidence(Enclosure.outward(Fraction(declared), Fraction(declared)), how="declared")
+    return Evidence(
+        Enclosure.outward(Fraction(declared), Fraction(declared)),
+        how=f"declared, exactly {declared}",
+    )
