@@ -32,11 +32,20 @@ def enclose_smallest_eigenvalue(matrix: Any) -> Enclosure:
 
 def enclose_largest_singular_value(matrix: Any) -> Enclosure:
     """Enclose the largest singular value of an ``fmpq_mat`` to 64 bits."""
-    other = matrix.transpose()
-    gram = matrix * other if matrix.nrows() < matrix.ncols() else other * matrix
+    gram = _gram(matrix)
     if gram.nrows() == 0:
         return Enclosure.exact(0)
     return _largest_root(gram.charpoly(), power=2)
+
+
+def is_norm_at_most(matrix: Any, c: Fraction) -> bool:
+    """Return whether the largest singular value of an ``fmpq_mat`` is <= c, exactly."""
+    return c >= 0 and _roots_above(_gram(matrix).charpoly(), c**2) == 0
+
+
+def _gram(matrix: Any) -> Any:
+    other = matrix.transpose()
+    return matrix * other if matrix.nrows() < matrix.ncols() else other * matrix
 
 
 def is_definite(matrix: Any, above: Fraction) -> bool:

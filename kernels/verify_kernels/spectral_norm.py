@@ -101,6 +101,8 @@ def proves_norm_at_most(
     if not 0 <= c < math.inf:
         return False
     claim = Fraction(c) if isinstance(c, Fraction | int) else Fraction(float(c))
+    if _is_small(mid) and (rad is None or exact is not None):
+        return small_spectrum.is_norm_at_most(_rational(mid, exact), claim)
     easy = _norm_easily(mid, rad, exact)
     if easy is not None:
         return easy.hi <= claim
@@ -229,7 +231,7 @@ def _norm_easily(mid: Array, rad: Array | None, exact: Any) -> Enclosure | None:
     rows, columns = mid.shape
     if min(rows, columns) == 0:
         return Enclosure.exact(0)
-    small = min(rows, columns) <= SMALL and max(rows, columns) <= 4 * SMALL
+    small = _is_small(mid)
     if rad is not None and (exact is None or not small):
         return None
     nonzero = np.count_nonzero(mid)
@@ -238,9 +240,16 @@ def _norm_easily(mid: Array, rad: Array | None, exact: Any) -> Enclosure | None:
         if pattern.sum(axis=0).max() <= 1 and pattern.sum(axis=1).max() <= 1:
             return Enclosure.exact(float(np.abs(mid).max()))
     if small:
-        rational = rational_matrix(mid) if exact is None else exact
-        return small_spectrum.enclose_largest_singular_value(rational)
+        return small_spectrum.enclose_largest_singular_value(_rational(mid, exact))
     return None
+
+
+def _is_small(mid: Array) -> bool:
+    return bool(min(mid.shape) <= SMALL and max(mid.shape) <= 4 * SMALL)
+
+
+def _rational(mid: Array, exact: Any) -> Any:
+    return rational_matrix(mid) if exact is None else exact
 
 
 def _scale(mid: Array, rad: Array | None) -> _Scaled:

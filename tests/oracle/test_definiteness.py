@@ -315,9 +315,8 @@ def test_campaign_no_claim_above_the_smallest_eigenvalue_is_ever_proved(
         wrong += proves_definite(matrix, at_least=c)
         wrong += proves_definite(matrix, at_least=c / 2, error=abs(c)) and c > 0
     seconds = time.perf_counter() - start
-    print(
-        f"campaign definiteness, LAPACK {lapack}: {count} cases, seed {seed}, {seconds:.1f} s, {wrong} wrong"
-    )
+    name = f"definiteness, LAPACK {lapack}"
+    print(f"campaign {name}: {count} cases, seed {seed}, {seconds:.1f} s, {wrong} wrong")
     assert wrong == 0
 
 

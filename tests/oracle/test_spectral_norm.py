@@ -352,9 +352,8 @@ def test_campaign_no_claim_below_the_norm_is_ever_proved(float_path, lapack, mon
         wrong += proves_norm_at_most(matrix, c)
         wrong += proves_norm_at_most(matrix, -abs(c))
     seconds = time.perf_counter() - start
-    print(
-        f"campaign norm claims, LAPACK {lapack}: {count} cases, seed {seed}, {seconds:.1f} s, {wrong} wrong"
-    )
+    name = f"norm claims, LAPACK {lapack}"
+    print(f"campaign {name}: {count} cases, seed {seed}, {seconds:.1f} s, {wrong} wrong")
     assert wrong == 0
 
 
