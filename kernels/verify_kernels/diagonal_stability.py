@@ -16,7 +16,7 @@ from verify.enclosure import INF, Enclosure, round_down
 from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify_kernels import definiteness, small_spectrum
-from verify_kernels._rounding import Array, U, add_up, mul_up, norm_up
+from verify_kernels._rounding import Array, U, add_up, gamma, mul_up, norm_up, tau
 from verify_kernels.components import diagonal_block, strong_components, zero_pattern
 from verify_kernels.definiteness import PRODUCTS
 from verify_kernels.diagonal_search import conversions, least_eigenvalue, searches
@@ -28,7 +28,7 @@ from verify_kernels.diagonal_witness import (
     scaled_inequality,
     scaling_exponents,
 )
-from verify_kernels.enclosed_products import Balls, add, affine, product, scale, transpose
+from verify_kernels.enclosed_products import Balls, scale
 from verify_kernels.matrix import MatrixEnclosure, rational_matrix
 from verify_kernels.perron import as_enclosure
 from verify_kernels.positive_vector import integer_vector, power_of_two
@@ -70,9 +70,12 @@ def enclose_diagonal_margin(
         unbounded enclosure with the reason.
 
     Error bound:
-        with D a power-of-two scaling, l = D Lambda D in [1/2, 4), X = l D^-1 W D:
-        ||fl(S) - D S D||_2 <= 1.01 u (2 ||X||_F + ||S||_F + ||diag S||_F) + radii for alpha = 0,
-        beta = 1; else the radii of `verify_kernels.enclosed_products`.
+        with D a power-of-two scaling, l = D Lambda D in [1/2, 2), W for D^-1 W D with radius r
+        in Frobenius norm, X = l W, K = W^T X, p = alpha + beta, q = alpha beta:
+        ||fl(S) - D S D||_2 <= 9u|p| ||X|| + 1.01u (||T|| + ||S||) + 4.1|p| r
+        + 2|q| (gamma_{m+4} ||W|| ||X|| + 2m tau_m + 2.1 r (||X|| + r)) + 4u|q| ||K + K^T||
+        + underflow, T the sum without K: p and q are rounded once (u), X once, each sum and
+        product once, K by the lemma for products in any order.
 
     Raises:
         InputError: W is not square or not finite; an unknown search.
@@ -296,37 +299,45 @@ def _evaluate(
     right = Balls(np.ldexp(1.0, exponents), zero)
     try:
         scaled = scale(MatrixEnclosure(task.weight.mid, task.weight.rad), left, right)
-        if task.alpha == 0 and task.beta == 1:
-            S, error = _simple_inequality(scaled, level)
-        else:
-            S, error = _general_inequality(scaled, level, task.alpha, task.beta)
     except InputError:
         return None
+    S, error = _inequality(scaled, level, task.alpha, task.beta)
     return (S, error) if np.isfinite(S).all() else None
 
 
-def _simple_inequality(scaled: MatrixEnclosure, level: Array) -> tuple[Array, float]:
-    """Evaluate 2 l - l W - (l W)^T."""
-    X = level[:, None] * scaled.mid
-    S = -(X + X.T)
-    S[np.diag_indices_from(S)] += 2.0 * level
-    rounding = add_up(mul_up(2.0, norm_up(X)), mul_up(2.0, norm_up(S)), mul_up(4.0, norm_up(level)))
-    error = mul_up(1.01 * U, rounding)
-    error = add_up(error, mul_up(4.0 * len(level), 2.0**-1074))
-    if scaled.rad is not None:
-        error = add_up(error, mul_up(4.0, norm_up(scaled.rad)))
-    return S, error
-
-
-def _general_inequality(
+def _inequality(
     scaled: MatrixEnclosure, level: Array, alpha: Fraction, beta: Fraction
 ) -> tuple[Array, float]:
-    """Evaluate (I - alpha W)^T l (I - beta W) + transpose with entrywise radii."""
-    left = affine(scaled, Fraction(1), -alpha)
-    right = scale(affine(scaled, Fraction(1), -beta), Balls(level, np.zeros(len(level))), None)
-    half = product(transpose(left), right)
-    total = add(half, transpose(half))
-    return total.mid, total.radius_norm()
+    """Evaluate S = 2 l - p (X + X^T) + q (K + K^T) and bound its error in norm.
+
+    X = l W, K = W^T X, p = alpha + beta, q = alpha beta; see `enclose_diagonal_margin`.
+    """
+    W, m = scaled.mid, len(level)
+    p, q = float(alpha + beta), float(alpha * beta)
+    if any(0.0 < abs(c) < 2.0**-1000 or (c == 0.0) != (e == 0) for c, e in
+           ((p, alpha + beta), (q, alpha * beta))):  # fmt: skip
+        return np.zeros((m, m)), math.inf
+    X = level[:, None] * W
+    r = 0.0 if scaled.rad is None else norm_up(scaled.rad)
+    x = norm_up(X)
+    S = -p * (X + X.T)
+    S[np.diag_indices(m)] += 2.0 * level
+    error = add_up(mul_up(9.0 * U, abs(p), x), mul_up(1.01 * U, norm_up(S)), mul_up(4.1, abs(p), r))
+    if q != 0.0:
+        K = W.T @ X
+        H = K + K.T
+        largest = tau(m, float(np.max(np.abs(W))), float(np.max(np.abs(X))))
+        lost = add_up(mul_up(gamma(m + 4), norm_up(W), x), mul_up(2.0 * m, largest))
+        spread = mul_up(2.1, r, add_up(x, r))
+        S += q * H
+        error = add_up(
+            error,
+            mul_up(2.0 * abs(q), add_up(lost, spread)),
+            mul_up(4.0 * U, abs(q), norm_up(H)),
+            mul_up(1.01 * U, norm_up(S)),
+        )
+    scale_of = add_up(1.0, abs(p), abs(q), norm_up(level))
+    return S, add_up(error, mul_up(32.0 * m, scale_of, 2.0**-1074))
 
 
 def _exact_inequality(task: _Task, level: Array, exponents: NDArray[np.int64]) -> Any:

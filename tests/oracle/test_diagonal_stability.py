@@ -17,7 +17,7 @@ from verify.verdict import Truth
 from verify_kernels import cayley, diagonal_search, diagonal_stability, reduction
 from verify_kernels.cayley import enclose_cayley_root
 from verify_kernels.diagonal_stability import enclose_diagonal_margin
-from verify_kernels.diagonal_witness import replay_diagonal
+from verify_kernels.diagonal_witness import replay_diagonal, scaled_inequality
 from verify_kernels.matrix import MatrixEnclosure, rational_matrix
 from verify_kernels.matrix_measure import enclose_symmetric_part, enclose_weighted_measure
 from verify_kernels.perron import enclose_perron_root
@@ -258,6 +258,42 @@ def test_replay_refuses_what_proves_nothing():
         bad = Witness(witness.kind, dict(witness.data) | data)
         assert not replay_diagonal(W, bad)
     assert not replay_diagonal(W + 1.0, witness)  # entries lead both ways between the blocks
+
+
+def _distance_exceeds(W, member, level, alpha, beta, rad):
+    """Whether the float S is farther from the exact S of the member than its error bound."""
+    S, error = diagonal_stability._inequality(MatrixEnclosure(W, rad), level, alpha, beta)
+    assert np.array_equal(S, S.T)
+    lam = [Fraction(float(x)) for x in level]
+    one = [Fraction(1)] * len(W)
+    exact = scaled_inequality(rational_matrix(member), lam, one, alpha, beta)
+    rest = (rational_matrix(S) - exact).entries()
+    square = sum((Fraction(int(x.p), int(x.q)) ** 2 for x in rest), Fraction(0))
+    return square > Fraction(error) ** 2
+
+
+SLOPES = [(Fraction(0), Fraction(1)), (Fraction(1, 100), Fraction(1)), (Fraction(-1), Fraction(1)),
+          (Fraction(0), Fraction(1, 3)), (Fraction(-13, 100), Fraction(113, 100))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("alpha", "beta"), SLOPES)
+def test_the_float_inequality_obeys_its_bound(alpha, beta):
+    rng = np.random.default_rng(6)
+    for _ in range(40):
+        m = int(rng.integers(1, 8))
+        W = rng.standard_normal((m, m)) * 10.0 ** rng.uniform(-8, 8)
+        level = np.ldexp(np.rint(np.ldexp(rng.uniform(0.5, 2.0, m), 20)), -20)
+        assert not _distance_exceeds(W, W, level, alpha, beta, None)
+        rad = np.abs(W) * 0.01
+        member = W + rad * rng.choice([-0.999, 0.999], W.shape)
+        assert not _distance_exceeds(W, member, level, alpha, beta, rad)
+
+
+def test_mutation_without_the_rounding_terms(monkeypatch):
+    monkeypatch.setattr(diagonal_stability, "U", 0.0)
+    monkeypatch.setattr(diagonal_stability, "gamma", lambda k: 0.0)
+    W = np.random.default_rng(6).standard_normal((6, 6))
+    assert _distance_exceeds(W, W, np.ones(6), Fraction(1, 3), Fraction(1), None)
 
 
 def test_mutation_without_the_radius_term(monkeypatch):
