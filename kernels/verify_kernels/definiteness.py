@@ -95,8 +95,10 @@ def proves_definite(
     check_arithmetic(backend, size=given.mid.shape[0])
     if given.mid.shape[0] == 0:
         return True
-    if isinstance(at_least, float) and not math.isfinite(at_least):
-        return at_least == -math.inf and given.error < math.inf
+    if not isinstance(at_least, Fraction | int):
+        at_least = float(at_least)
+        if not math.isfinite(at_least):
+            return at_least == -math.inf and given.error < math.inf
     if given.error == math.inf:
         return False
     if given.exact is not None:
@@ -111,7 +113,7 @@ def proves_definite(
 def _as_symmetric(matrix: ArrayLike | MatrixEnclosure, error: float, *, where: str) -> _Symmetric:
     if not error >= 0.0:
         raise InputError(f"{where}: expected an error >= 0, but got {error!r}")
-    radius, exact = 0.0, None
+    error, radius, exact = float(error), 0.0, None
     if isinstance(matrix, MatrixEnclosure):
         radius, exact = matrix.radius_norm(), matrix.exact
         matrix = matrix.mid

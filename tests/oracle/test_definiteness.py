@@ -151,6 +151,7 @@ def test_shapes_and_errors_that_are_refused():
         with pytest.raises(InputError, match="expected an error >= 0"):
             proves_definite(np.eye(3), error=error)
     assert proves_definite(np.zeros((0, 0)))
+    assert proves_definite(np.eye(20), at_least=np.float32(0.5), error=np.float32(0.25))
 
 
 @pytest.mark.parametrize("n", [2, 40])
