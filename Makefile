@@ -6,6 +6,9 @@ STAMP  := $(VENV)/.installed
 
 export PYTHONSAFEPATH = 1
 
+# pytest runs one process a core; more BLAS threads than that only wait for each other.
+THREADS := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
+
 .PHONY: demo test soundness bench lint wheel clean
 
 $(STAMP): pyproject.toml constraints.txt
@@ -19,15 +22,14 @@ demo: $(STAMP)
 
 # Counted campaigns run at a tenth of their count, with fixed seeds.
 test: $(STAMP)
-	$(BIN)/python -m pytest -n auto --dist worksteal --durations=15 tests
+	$(THREADS) $(BIN)/python -m pytest -n auto --dist worksteal --durations=15 tests
 
 # The full counts; the log says count, seed and seconds of each campaign.
 soundness: $(STAMP)
-	VERIFY_CAMPAIGN=full $(BIN)/python -m pytest -n auto --dist worksteal -m soundness -s tests
+	$(THREADS) VERIFY_CAMPAIGN=full $(BIN)/python -m pytest -n auto --dist worksteal -m soundness -s tests
 
 bench: $(STAMP)
-	OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1 \
-	  $(BIN)/python -m pytest --benchmark-enable --benchmark-only -s tests/benchmarks
+	$(THREADS) $(BIN)/python -m pytest --benchmark-enable --benchmark-only -s tests/benchmarks
 
 lint: $(STAMP)
 	$(BIN)/ruff format --check .
