@@ -75,8 +75,9 @@ def metzler_majorant(weight: MatrixEnclosure) -> Metzler:
     high = low = diagonal.copy()
     if weight.rad is not None:
         rad = np.diagonal(weight.rad)
-        high = np.where(rad == 0.0, diagonal, up_array(diagonal + rad))
-        low = np.where(rad == 0.0, diagonal, down_array(diagonal - rad))
+        with np.errstate(over="ignore"):
+            high = np.where(rad == 0.0, diagonal, up_array(diagonal + rad))
+            low = np.where(rad == 0.0, diagonal, down_array(diagonal - rad))
         np.fill_diagonal(lower, 0.0)
     np.fill_diagonal(upper, 0.0)
     exact = None if weight.rad is None or weight.exact is None else _majorant(weight.exact)
@@ -118,6 +119,8 @@ def measure_inf(weight: ArrayLike | MatrixEnclosure) -> Evidence:
     majorant = metzler_majorant(given)
     if majorant.exact is not None:
         hi = lo = _largest_row_sum(*majorant.integers())
+    elif not majorant.is_finite:
+        return Evidence(Enclosure.unbounded(), how=how, why_open="overflow of binary64")
     else:
         hi = _largest_row_sum(*majorant.integers())
         mirrored = Metzler(

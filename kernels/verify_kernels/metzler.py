@@ -71,6 +71,12 @@ class Metzler:
         """Whether lower and upper are one matrix."""
         return self.off_lower is self.off_upper
 
+    @property
+    def is_finite(self) -> bool:
+        """Whether the bounds stayed in the range of binary64."""
+        parts = (self.diagonal_lower, self.diagonal_upper, self.off_upper)
+        return all(bool(np.isfinite(part).all()) for part in parts)
+
     def block(self, index: Index) -> Metzler:
         """Return the diagonal block of these indices."""
         if len(index) == self.size:
@@ -132,7 +138,7 @@ def enclose_root(matrix: Metzler, aim: Enclosure | None) -> Root:
     """Bound the Perron abscissa of every Z between the two matrices.
 
     Args:
-        matrix: the bounds of Z, finite, m >= 0; m = 0 gives the point 0.
+        matrix: the bounds of Z, m >= 0; m = 0 gives the point 0, infinite bounds an open block.
         aim: where the statement turns; while it lies between the bounds they are refined.
 
     Returns:
@@ -158,20 +164,20 @@ def enclose_root(matrix: Metzler, aim: Enclosure | None) -> Root:
 def _block_root(block: Metzler, aim: Enclosure | None) -> Root:
     if block.size == 1:
         return _scalar_root(block)
-    vector, root = _float_root(block)
-    if block.size <= EXACT_ALWAYS and (block.is_point or block.exact is not None):
+    rational = block.exact is not None or (block.is_point and block.is_finite)
+    vector, root = np.ones(block.size), Root(-INF, INF)
+    if block.is_finite:
+        vector, root = _float_root(block)
+    if rational and block.size <= EXACT_ALWAYS:
         root = _better(_exact_root(block, integer_vector(vector)), root)
-    for bits in (192, 576, 4608):
-        if not _is_open(root, aim) or block.size > REFINED:
-            break
-        if not (block.is_point or block.exact is not None):
-            break
-        if bits > 576 and block.size > EXACT_ALWAYS:
-            break
-        root = _better(_refined_root(block, bits), root)
-    if block.size <= REFINED and _spans(root, aim) and (block.is_point or block.exact is not None):
-        root = _at_the_aim(block, root, aim)
-    if REFINED < block.size <= EXACT_VECTOR and _spans(root, aim) and block.is_point:
+    if rational and block.size <= REFINED:
+        for bits in (192, 576, 4608):
+            if not _is_open(root, aim) or (bits > 576 and block.size > EXACT_ALWAYS):
+                break
+            root = _better(_refined_root(block, bits), root)
+        if _spans(root, aim):
+            root = _at_the_aim(block, root, aim)
+    elif rational and block.size <= EXACT_VECTOR and _spans(root, aim):
         root = _better(_exact_root(block, integer_vector(vector)), root)
     return root
 
@@ -181,6 +187,8 @@ def _scalar_root(block: Metzler) -> Root:
         entry = block.exact[0, 0]
         value = Fraction(int(entry.p), int(entry.q))
         return Root(value, value, (1,), value)
+    if not block.is_finite:
+        return Root(-INF, INF)
     lo = Fraction(float(block.diagonal_lower[0])) + Fraction(float(block.off_lower[0, 0]))
     hi = Fraction(float(block.diagonal_upper[0])) + Fraction(float(block.off_upper[0, 0]))
     return Root(lo, hi, (1,), hi)
@@ -320,7 +328,7 @@ def _assemble(
     Blocks are scaled by powers of two, last block first, so that the slack of each block's own
     inequality pays for its entries in later blocks; everything is exact.
     """
-    if isinstance(hi, float) or matrix.size > ASSEMBLED:
+    if isinstance(hi, float) or matrix.size > ASSEMBLED or not matrix.is_finite:
         return None
     if any(root.eta is None for root in roots):
         return None
@@ -370,6 +378,7 @@ def modulus_bounds(mid: Array, rad: Array | None) -> tuple[Array, Array]:
     modulus = np.abs(mid)
     if rad is None:
         return modulus, modulus
-    lower = np.maximum(down_array(modulus - rad), 0.0)
-    upper = np.where(rad == 0.0, modulus, up_array(modulus + rad))
+    with np.errstate(over="ignore"):
+        lower = np.maximum(down_array(modulus - rad), 0.0)
+        upper = np.where(rad == 0.0, modulus, up_array(modulus + rad))
     return np.where(rad == 0.0, modulus, lower), upper

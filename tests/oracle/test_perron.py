@@ -173,6 +173,18 @@ def test_enclosures_hold_for_every_member():
         assert plain.lo <= measure_inf(mid).value.lo <= plain.hi
 
 
+def test_enclosures_that_leave_the_range_stay_open():
+    top = np.finfo(np.float64).max
+    for m in (1, 3):
+        given = MatrixEnclosure(np.full((m, m), top), np.full((m, m), 1e300))
+        for kernel in (enclose_perron_root, enclose_weighted_measure, enclose_symmetric_part):
+            value = kernel(given, aim=ONE).value
+            assert value.hi >= Fraction(top)
+        assert measure_inf(given).value.hi >= Fraction(top)
+        exact = MatrixEnclosure(given.mid, given.rad, rational_matrix(given.mid))
+        assert enclose_perron_root(exact, aim=ONE).value.contains(m * Fraction(top))
+
+
 def test_exact_rational_weights_are_told_from_one():
     from flint import fmpq, fmpq_mat
 
