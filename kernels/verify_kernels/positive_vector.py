@@ -94,7 +94,7 @@ def proves_bound(matrix: ArrayLike | Any, eta: Sequence[int], bound: Fraction) -
 
 def float_vector(eta: Sequence[int]) -> Array | None:
     """Return positive integers as floats up to one power of two, or None if that is not exact."""
-    shift = max(0, max(k.bit_length() for k in eta) - 1000)
+    shift = max(0, max((k.bit_length() for k in eta), default=0) - 1000)
     floats = []
     for k in eta:
         scaled = Fraction(k, 1 << shift)

@@ -15,6 +15,7 @@ import sympy as sp
 from verify.condition import Consequence, Effort, RouteOutcome
 from verify.decide import evaluate
 from verify.enclosure import Enclosure, Measurement
+from verify.evidence import Evidence
 from verify.network import AffineInput, ReluFeatureInput
 from verify.verdict import Truth
 from verify_conditions.well_posedness import statements as st
@@ -32,6 +33,8 @@ _LATEX = {
     NORM_M: r"\|I-W\|_2",
     NORM_U: r"\|U\|_2",
     LEAST_DIAGONAL: r"\min_i\min(W_{ii},0)",
+    st.LAMBDA_PF.symbol: r"\theta",
+    st.MU_ETA.symbol: r"\theta",
 }
 
 _RATES = {
@@ -43,6 +46,9 @@ _BETA, _MU_2, _MU_ETA = st.BETA.symbol, st.MU_2.symbol, st.MU_ETA.symbol
 _MONOTONE_MARGIN = 1 - _BETA * _MU_2
 _STEP = _MONOTONE_MARGIN / NORM_M**2
 _AVERAGED = 1 / (1 - _BETA * LEAST_DIAGONAL)
+# Infima over eta that no eta need attain: numbers in a weighted norm are those of the witness.
+_INFIMA = (st.LAMBDA_PF.symbol, _MU_ETA)
+_WEIGHTED = "max_i |x_i| / eta_i with eta and its bound theta of the witness"
 
 
 @dataclass(frozen=True)
@@ -56,9 +62,13 @@ class _Formula:
     relu_only: bool = False
 
 
+def _norm_of(route: str) -> str:
+    return _WEIGHTED if route == "perron" else "Euclidean norm"
+
+
 def _rate_formulas(route: str) -> tuple[_Formula, ...]:
     rate = _RATES[route]
-    norm = "weighted infinity norm" if route == "perron" else "Euclidean norm"
+    norm = _norm_of(route)
     lipschitz = st.L.symbol if route != "paper-setting" else sp.Integer(1)
     return (
         _Formula(f"contraction factor ({route})",
@@ -88,13 +98,13 @@ _FORMULAS: tuple[_Formula, ...] = (
              "factor by which that iteration shrinks the error, Euclidean norm", "monotone",
              sp.sqrt(1 - _MONOTONE_MARGIN**2 / NORM_M**2), relu_only=True),
     _Formula("Lipschitz constant b -> z (matrix-measure)",
-             "bound of the change of z relative to the change of b, weighted infinity norm",
+             f"bound of the change of z relative to the change of b, {_WEIGHTED}",
              "matrix-measure", _BETA / (1 - sp.Max(0, _BETA * _MU_ETA))),
     _Formula("step of the averaged iteration (matrix-measure)",
              "z <- (1 - a) z + a sigma(W z + b) converges linearly for this a", "matrix-measure",
              _AVERAGED),
     _Formula("contraction factor of the averaged iteration (matrix-measure)",
-             "factor by which that iteration shrinks the error, weighted infinity norm",
+             f"factor by which that iteration shrinks the error, {_WEIGHTED}",
              "matrix-measure", 1 - _AVERAGED * (1 - sp.Max(0, _BETA * _MU_ETA))),
 )  # fmt: skip
 
@@ -111,6 +121,8 @@ def consequences(
         if formula.relu_only and problem.network.activation.name != "relu":
             continue
         known = _known(problem, proved[formula.route], formula.expression, effort)
+        if known is None:
+            continue
         value = evaluate(formula.expression, known)
         if value.is_bounded:
             found.append(_consequence(formula, value))
@@ -132,17 +144,18 @@ def _names() -> dict[sp.Symbol, str]:
         st.NORM_A,
         st.GAMMA,
         st.WIDTH,
-        st.LAMBDA_PF,
         st.MU_2,
-        st.MU_ETA,
     )
     return _LATEX | {item.symbol: item.latex for item in items if item.latex}
 
 
 def _known(
     problem: Problem, outcome: RouteOutcome, expression: sp.Expr, effort: Effort
-) -> Mapping[Any, Enclosure]:
-    """Return the enclosures of the expression's symbols: the route's own and a few more."""
+) -> Mapping[Any, Enclosure] | None:
+    """Return the enclosures of the expression's symbols: the route's own and a few more.
+
+    None if the expression speaks about a weighted norm and no eta is known for it.
+    """
     more = {
         NORM_M: lambda: enclose_spectral_norm(
             identity_minus(problem.weight, Fraction(1)), backend=effort.backend
@@ -153,9 +166,22 @@ def _known(
     for symbol in expression.free_symbols:
         if symbol in more:
             known[symbol] = problem.once(str(symbol), more[symbol]).enclosure()
+        elif symbol in _INFIMA:
+            attained = _attained(problem, outcome.evidence[str(symbol)])
+            if attained is None:
+                return None
+            known[symbol] = attained
         else:
             known[symbol] = outcome.evidence[str(symbol)].enclosure()
     return known
+
+
+def _attained(problem: Problem, found: Evidence) -> Enclosure | None:
+    """Return the bound that the eta of the witness attains, if it is small enough to prove."""
+    if found.witness is None:
+        return None
+    bound = Fraction(found.witness.data["bound"])
+    return Enclosure.outward(bound, bound) if problem.lipschitz * bound < 1 else None
 
 
 def _iterations(
@@ -165,7 +191,8 @@ def _iterations(
     rates = []
     for route, rate in _RATES.items():
         if route in proved:
-            value = evaluate(rate, _known(problem, proved[route], rate, effort))
+            known = _known(problem, proved[route], rate, effort)
+            value = Enclosure.unbounded() if known is None else evaluate(rate, known)
             if value.is_bounded and value.hi < 1:
                 rates.append((value.hi, route))
     if not rates:
@@ -182,7 +209,8 @@ def _iterations(
     return [
         Consequence(
             "iterations for 1e-6",
-            "fixed-point iterations after which the error is at most 1e-6 times the first one",
+            "fixed-point iterations after which the error is at most 1e-6 times the first one, "
+            f"{_norm_of(route)}",
             Enclosure.exact(count), r"\lceil " + str(sp.latex(formula)) + r" \rceil", route,
         )
     ]  # fmt: skip
@@ -209,8 +237,10 @@ def _through_the_input(
     for route, expression in lipschitz.items():
         if route in proved:
             whole = expression * NORM_U * scale
-            known = {NORM_U: norm.enclosure(), **_known(problem, proved[route], expression, effort)}
-            found.append((evaluate(whole, known), whole, route))
+            known = _known(problem, proved[route], expression, effort)
+            if known is not None:
+                value = evaluate(whole, {NORM_U: norm.enclosure(), **known})
+                found.append((value, whole, route))
     found = [item for item in found if item[0].is_bounded]
     if not found:
         return []

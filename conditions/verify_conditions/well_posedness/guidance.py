@@ -72,9 +72,9 @@ def _scaling(room: _Room) -> str:
     if factor > 1:
         return (
             f"the proof by the {room.title} holds until W is scaled by {shown} "
-            f"(every factor below this passes)"
+            f"(every positive factor below this passes)"
         )
-    return f"scaling W by any factor below {shown} makes the {room.title} prove it"
+    return f"scaling W by any positive factor below {shown} makes the {room.title} prove it"
 
 
 def _below(factor: float) -> str:

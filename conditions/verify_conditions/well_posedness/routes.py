@@ -8,6 +8,7 @@ from typing import Any
 
 from verify.condition import Binding, Effort, Route, bind
 from verify.enclosure import Enclosure
+from verify.errors import InputError
 from verify.evidence import Evidence
 from verify.network import (
     AffineInput,
@@ -108,6 +109,8 @@ def _slopes_from_zero(problem: Problem) -> str | None:
 def _slopes_off_zero(problem: Problem) -> str | None:
     if _leaky(problem) is None:
         return "an exact criterion exists for this activation"
+    if problem.slopes.alpha == problem.slopes.beta:
+        return "all secant slopes are one number, and the Cayley transform covers this activation"
     return _reduced(problem)
 
 
@@ -201,10 +204,15 @@ def margin(problem: Problem, effort: Effort, aim: Enclosure | None) -> Evidence:
 
 
 def _reduction(problem: Problem) -> MatrixEnclosure | None:
-    found: MatrixEnclosure | None = problem.once(
-        "reduction",
-        lambda: reduce_slopes(problem.weight, problem.slopes.alpha, problem.slopes.beta),
-    )
+    """Return V, or None if I - alpha W is not proved to be nonsingular or V is beyond binary64."""
+
+    def reduced() -> MatrixEnclosure | None:
+        try:
+            return reduce_slopes(problem.weight, problem.slopes.alpha, problem.slopes.beta)
+        except InputError:
+            return None
+
+    found: MatrixEnclosure | None = problem.once("reduction", reduced)
     return found
 
 
@@ -213,7 +221,10 @@ def regular(problem: Problem, effort: Effort, aim: Enclosure | None) -> Evidence
     """Whether I - alpha W is proved to be nonsingular."""
     if _reduction(problem) is not None:
         return Evidence(Truth.PROVED, how="verified linear solve")
-    return Evidence(Truth.UNDECIDED, why_open="I - alpha W is singular or too close to it")
+    return Evidence(
+        Truth.UNDECIDED,
+        why_open="I - alpha W is singular or too close to it, or V is beyond binary64",
+    )
 
 
 def _on_reduction(subject: Quantity, compute: Callable[..., Evidence]) -> Binding:

@@ -91,7 +91,7 @@ SPECTRAL_NORM = _sufficient(
     "Banach's fixed-point theorem in the Euclidean norm",
 )  # fmt: skip
 PAPER_SETTING = _sufficient(
-    GAMMA.symbol * NORM_A.symbol / sp.sqrt(WIDTH.symbol) < 1, (GAMMA, NORM_A, WIDTH),
+    sp.Abs(GAMMA.symbol) * NORM_A.symbol / sp.sqrt(WIDTH.symbol) < 1, (GAMMA, NORM_A, WIDTH),
     "Gao2022",
     "arXiv:2110.05645, well-posedness lemma; proof by contraction",
 )  # fmt: skip
