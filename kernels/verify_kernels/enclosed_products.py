@@ -64,6 +64,12 @@ class Balls:
         return cls(np.repeat(one.mid, size), np.repeat(one.rad, size))
 
 
+def largest_entry(a: MatrixEnclosure) -> float:
+    """Return the largest of |mid| and rad."""
+    top = float(np.max(np.abs(a.mid), initial=0.0))
+    return top if a.rad is None else max(top, float(np.max(a.rad, initial=0.0)))
+
+
 def checked(mid: Array, rad: Array | None, *, where: str) -> MatrixEnclosure:
     """Return the enclosure if it is finite; radii that are all zero become None.
 

@@ -23,6 +23,7 @@ from verify_kernels._rounding import (
     norm_up,
     up_array,
 )
+from verify_kernels.enclosed_products import largest_entry
 from verify_kernels.matrix import MatrixEnclosure
 from verify_kernels.metzler import Metzler, enclose_root, modulus_bounds
 from verify_kernels.perron import as_enclosure, evidence
@@ -192,7 +193,7 @@ def symmetric_sum(weight: MatrixEnclosure) -> tuple[Array, float, int]:
     """
     mid = weight.mid
     m = len(mid)
-    exponent = math.frexp(float(np.max(np.abs(mid))))[1]
+    exponent = math.frexp(largest_entry(weight))[1]
     if abs(exponent) <= 400:
         exponent = 0
     scaled = np.ldexp(mid, -exponent) if exponent else mid

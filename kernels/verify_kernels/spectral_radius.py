@@ -32,7 +32,7 @@ from verify_kernels._rounding import (
 )
 from verify_kernels.components import Index, diagonal_block, strong_components, zero_pattern
 from verify_kernels.definiteness import PRODUCTS
-from verify_kernels.enclosed_products import Balls, nonnegative_product_up, scale
+from verify_kernels.enclosed_products import Balls, largest_entry, nonnegative_product_up, scale
 from verify_kernels.matrix import MatrixEnclosure, rational_matrix
 from verify_kernels.perron import as_enclosure, enclose_perron_root
 from verify_kernels.positive_vector import power_of_two
@@ -110,7 +110,7 @@ def _block_radius(block: MatrixEnclosure, backend: str) -> tuple[Endpoint, Endpo
 
 def _scaled(block: MatrixEnclosure) -> tuple[MatrixEnclosure, Fraction]:
     """Return the block divided by a power of two and that power, if its entries are far from 1."""
-    exponent = math.frexp(float(np.max(np.abs(block.mid))))[1]
+    exponent = math.frexp(largest_entry(block))[1]
     if abs(exponent) <= 300:
         return block, Fraction(1)
     exponent = min(max(exponent, -1000), 1000)

@@ -9,6 +9,7 @@ from hypothesis.extra.numpy import arrays
 
 from verify_kernels.cayley import enclose_cayley_root
 from verify_kernels.diagonal_stability import enclose_diagonal_margin
+from verify_kernels.matrix import MatrixEnclosure
 from verify_kernels.matrix_measure import (
     enclose_symmetric_part,
     enclose_weighted_measure,
@@ -66,3 +67,33 @@ def test_the_routes_imply_each_other(W):
         assert cayley.lo <= Fraction(perron.hi) / (2 - Fraction(perron.hi))
     if enclose_diagonal_margin(W).value.lo > 0 and len(W) == 1:
         assert W[0, 0] < 1.0
+
+
+LARGEST = float(np.finfo(np.float64).max)
+EXTREME = st.one_of(
+    ENTRIES,
+    st.sampled_from(
+        [0.0, 5e-324, -5e-324, 1e-308, 1.7976931348623157e308, -1.7976931348623157e308]
+    ),
+)
+PAIRS = st.integers(1, 5).flatmap(
+    lambda m: st.tuples(*[arrays(np.float64, (m, m), elements=EXTREME)] * 2)
+)
+
+
+@given(PAIRS)
+def test_extreme_enclosures_contain_their_middle_and_raise_nothing(pair):
+    mid, rad = pair[0], np.abs(pair[1])
+    given_weight = MatrixEnclosure(mid, rad)
+    for kernel in (
+        enclose_perron_root,
+        enclose_weighted_measure,
+        enclose_symmetric_part,
+        enclose_spectral_radius,
+        measure_inf,
+    ):
+        assert _overlap(kernel(mid).value, kernel(given_weight).value)
+    enclose_cayley_root(given_weight)
+    enclose_diagonal_margin(given_weight, alpha=Fraction(1, 3))
+    if enclose_diagonal_margin(given_weight).value.lo > 0:
+        assert (np.diagonal(mid) < 1.0).all()
