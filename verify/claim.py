@@ -123,7 +123,11 @@ def _sentence(judgement: Judgement) -> str:
 
 def _against(outcome: RouteOutcome) -> str:
     """Return what speaks against the goal: the witness in words, else the false hypothesis."""
-    shown = [found.how for found in outcome.evidence.values() if found.witness and found.how]
+    shown = [
+        found.how
+        for found in outcome.evidence.values()
+        if found.witness and found.how and found.value is not Truth.PROVED
+    ]
     if shown:
         return "; ".join(shown)
     false = " and ".join(statement.text() for statement in outcome.route.statements)

@@ -102,3 +102,21 @@ def test_weights_far_apart_do_not_end_the_run(entry):
     weight = PlainWeight(np.array([[0.5, entry], [0.0, 0.5]]))
     found = certify(weight, given=given, data=Data(np.ones((1, 1))))
     assert found.claim["verdict"] == "pass"
+
+
+def test_sentence_of_a_refutation_names_no_proved_fact():
+    # I - W = [[0, 1], [-1, 0]] is P0 and not R0: softplus has no solution for some b
+    found = certify(PlainWeight(np.array([[1.0, -1.0], [1.0, 1.0]])), "softplus")
+    facts = route(found, "p0-r0-matrix")["facts"]
+    assert (facts["P0"]["truth"], facts["R0"]["truth"]) == ("proved", "refuted")
+    assert found.claim["verdict"] == "fail"
+    assert facts["P0"]["how"] not in found.claim["sentence"]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_summary_speaks_of_a_solver_only_where_its_output_is_stored(stored):
+    given = AffineInput(np.ones((1, 1)), np.zeros(1))
+    outputs = np.array([[2.0]]) if stored else None
+    data = Data(np.ones((1, 1)), Z=outputs)
+    found = certify(PlainWeight(np.array([[0.5]])), given=given, data=data)
+    assert ("solver's output" in found.claim["samples"]["summary"]) == stored

@@ -39,7 +39,8 @@ def samples(
         solver_outputs=problem.data.Z,
     )
     everywhere = any(o.route.goal == GOAL_EVERY_B and _proves(o) for o in proved.values())
-    return _record(found, everywhere)
+    shown = "the solver's output" if problem.data.Z is not None else "the stored approximation"
+    return _record(found, everywhere, shown)
 
 
 def _proves(outcome: RouteOutcome) -> bool:
@@ -97,13 +98,13 @@ def _positive_vector(outcome: RouteOutcome, symbol: Any) -> tuple[Any, Fraction]
     return float_vector(witness.data["eta"]), Fraction(witness.data["bound"])
 
 
-def _record(found: Sequence[SampleEquilibrium], everywhere: bool) -> SampleRecord:
+def _record(found: Sequence[SampleEquilibrium], everywhere: bool, shown: str) -> SampleRecord:
     certified = sum(1 for item in found if item.exists and item.distance is not None)
     unique = len(found) if everywhere else sum(1 for item in found if item.unique)
     rows = [
         {
             "sample": index,
-            "exists": item.exists,
+            "exists": everywhere or item.exists,
             "unique": everywhere or item.unique,
             "distance": None if item.distance is None else hex_of(item.distance.hi),
             "method": item.method,
@@ -117,7 +118,7 @@ def _record(found: Sequence[SampleEquilibrium], everywhere: bool) -> SampleRecor
     )
     worst = max((item.distance.hi for item in found if item.distance is not None), default=None)
     if worst is not None:
-        summary += f"; the solver's output is within {_above(worst)} of it in every coordinate"
+        summary += f"; {shown} is within {_above(worst)} of it in every coordinate"
     arrays = {
         "z": np.array([item.z_mid for item in found]),
         "radius": np.array([item.radius_inf for item in found]),
