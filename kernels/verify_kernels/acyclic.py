@@ -28,8 +28,11 @@ def decide_acyclic(weight: MatrixEnclosure) -> Evidence:
     ordered = pattern[np.ix_(order, order)]
     # Checked on the pattern itself: coordinate k needs only coordinates before it.
     if len(order) == len(pattern) and not np.triu(ordered).any():
-        return Evidence(Truth.PROVED, Witness("substitution-order", {"order": [int(k) for k in order]}),
-                        how="strongly connected components of the exact zero pattern of W")  # fmt: skip
+        return Evidence(
+            Truth.PROVED,
+            Witness("substitution-order", {"order": [int(k) for k in order]}),
+            how="strongly connected components of the exact zero pattern of W",
+        )
     if weight.is_exact:
         return Evidence(Truth.REFUTED, how="the zero pattern of W has a cycle")
     return Evidence(Truth.UNDECIDED, why_open="W is known as an enclosure only")
