@@ -9,36 +9,13 @@ from collections.abc import Sequence
 import click
 
 from verify import __version__
+from verify.cli_words import complain, describe_defect
 from verify.errors import VerifyError
 from verify.verdict import EXIT_INTERNAL, EXIT_PASS, EXIT_USAGE
 
 _INTERRUPTED = 130
 _BACKENDS = ("auto", "numpy", "numba", "cupy")
 _PATH = click.Path(path_type=str)
-
-
-def printable(text: object) -> str:
-    """Return one line without control, escape or direction characters."""
-    line = " ".join(str(text).split())
-    return "".join(letter if letter.isprintable() else "�" for letter in line)
-
-
-def complain(sentence: object) -> None:
-    """Write one sentence to the standard error."""
-    click.echo(f"verify: {printable(sentence)}", err=True)
-
-
-def describe_defect(error: Exception) -> str:
-    """Return the sentence for an exception that nothing expected."""
-    if os.environ.get("VERIFY_DEBUG") == "1":
-        import traceback
-
-        traceback.print_exception(error)
-    told = f": {error}" if str(error) else ""
-    return (
-        f"internal error: {type(error).__name__}{told}; nothing is certified, "
-        f"set VERIFY_DEBUG=1 to see where it happened"
-    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

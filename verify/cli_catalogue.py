@@ -11,7 +11,7 @@ from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from verify import registry
-from verify.cli import printable
+from verify.cli_words import printable
 from verify.errors import PluginError, SettingsError
 
 if TYPE_CHECKING:

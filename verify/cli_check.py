@@ -8,8 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from verify.cli import complain, describe_defect, printable
 from verify.cli_output import print_outcomes, progress, renderers_for, write_outputs
+from verify.cli_words import complain, describe_defect, printable
 from verify.command_line import command_line
 from verify.errors import InputError, PluginError, SettingsError, VerifyError
 from verify.verdict import EXIT_INTERNAL, EXIT_PASS, EXIT_UNDECIDED, combined_exit_code, exit_code

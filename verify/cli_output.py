@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from verify.cli import printable
+from verify.cli_words import printable
 from verify.errors import InputError
 
 if TYPE_CHECKING:
