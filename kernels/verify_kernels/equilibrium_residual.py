@@ -69,15 +69,15 @@ class Modulus:
         if self.kind in ("contraction", "weighted") and self.value < 0:
             raise InputError(f"Modulus: expected a factor q >= 0, but got {self.value!r}")
         needs = self.kind in ("weighted", "measure", "diagonal")
-        if needs and (self.eta is None or not _usable(self.eta)):
+        if needs and (self.eta is None or not usable_weights(self.eta)):
             raise InputError(
                 f"Modulus: expected positive finite eta between 2^-400 and 2^400 for kind "
                 f"{self.kind!r}, but got {self.eta!r}"
             )
 
 
-def _usable(eta: Array) -> bool:
-    # the range keeps quotients by eta away from overflow and underflow
+def usable_weights(eta: Array) -> bool:
+    """Return whether quotients by eta stay away from overflow and underflow."""
     return bool(np.isfinite(eta).all() and (eta >= 2.0**-400).all() and (eta <= 2.0**400).all())
 
 

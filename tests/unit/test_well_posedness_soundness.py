@@ -104,6 +104,14 @@ def test_weights_far_apart_do_not_end_the_run(entry):
     assert found.claim["verdict"] == "pass"
 
 
+def test_a_witness_vector_beyond_the_range_of_quotients_does_not_end_the_run():
+    chain = np.diag(np.full(3, 2.0**132), 1)
+    chain[3, 0] = 2.0**-532
+    given = AffineInput(np.ones((4, 1)), np.zeros(4))
+    found = certify(PlainWeight(chain), given=given, data=Data(np.ones((1, 1))))
+    assert found.claim["verdict"] == "pass"
+
+
 def test_sentence_of_a_refutation_names_no_proved_fact():
     # I - W = [[0, 1], [-1, 0]] is P0 and not R0: softplus has no solution for some b
     found = certify(PlainWeight(np.array([[1.0, -1.0], [1.0, 1.0]])), "softplus")

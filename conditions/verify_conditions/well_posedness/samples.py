@@ -18,7 +18,7 @@ from verify.verdict import Truth
 from verify_conditions.well_posedness import statements as st
 from verify_conditions.well_posedness.problem import GOAL_EVERY_B, Problem
 from verify_kernels.equilibrium import SampleEquilibrium, bias_enclosure, certify_samples
-from verify_kernels.equilibrium_residual import Modulus
+from verify_kernels.equilibrium_residual import Modulus, usable_weights
 from verify_kernels.positive_vector import float_vector
 
 
@@ -88,6 +88,7 @@ def _modulus(kind: Any, value: Endpoint, eta: Any = None) -> list[Modulus]:
     if not isinstance(value, Fraction):
         return []
     usable = value > 0 if kind == "monotone" else value < 1
+    usable = usable and (eta is None or usable_weights(eta))
     return [Modulus(kind, value, eta)] if usable else []
 
 
