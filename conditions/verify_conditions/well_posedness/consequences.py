@@ -81,6 +81,9 @@ def _rate_formulas(route: str) -> tuple[_Formula, ...]:
 
 _FORMULAS: tuple[_Formula, ...] = (
     *(formula for route in _RATES for formula in _rate_formulas(route)),
+    _Formula("size of the state (paper-setting)",
+             "||z|| is at most this times ||b(x)||, for every input", "paper-setting",
+             1 / (1 - _RATES["paper-setting"])),
     _Formula("room for W (spectral-norm)",
              "every change of W of smaller spectral norm keeps the proof", "spectral-norm",
              1 / st.L.symbol - st.NORM_W.symbol),
