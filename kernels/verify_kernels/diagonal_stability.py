@@ -35,6 +35,7 @@ from verify_kernels.positive_vector import integer_vector, power_of_two
 
 FACTOR_WIDTH = 512  # up to here the witness holds an integer factor of each block
 LEAST = Fraction(1, 2**200)  # the least margin that counts as found
+LARGEST_SLOPE = 2**400  # beyond it the floats of the search would overflow
 RANKED = 256  # up to here candidates are compared before one is verified
 HOW = "diagonal Lambda, verified factorisation of S on each strongly connected block"
 
@@ -187,6 +188,8 @@ def _scalar_margin(task: _Task) -> _Found | None:
 
 def _reduced(task: _Task) -> Array | None:
     """Return floats near (beta - alpha)(I - alpha W)^-1 W, for the search only."""
+    if max(abs(task.alpha), abs(task.beta)) > LARGEST_SLOPE:
+        return None
     mid, alpha, beta = task.weight.mid, float(task.alpha), float(task.beta)
     moved = (beta - alpha) * mid
     if alpha != 0.0:

@@ -21,6 +21,7 @@ from verify_kernels._rounding import Array, U, down_array, gamma, tau, up_array
 from verify_kernels.equilibrium_residual import residuals
 from verify_kernels.interval_affine import enclose_affine, product_bound, slope_interval
 from verify_kernels.matrix import MatrixEnclosure
+from verify_kernels.self_test import check_arithmetic
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +59,7 @@ def holds_one_equilibrium(
         + |C| (u |X| + |D - D~| |W| + |D~| rad W) r + underflow terms.
 
     Raises:
-        InputError: shapes that do not fit.
+        InputError: shapes that do not fit. BackendError: the arithmetic failed its self-test.
 
     Source: R. Krawczyk, Computing 4 (1969); with slopes as in A. Neumaier, *Interval methods for
     systems of equations* (1990), chapter 5.
@@ -132,6 +133,7 @@ class _Operator:
         bias_radius: Array | None,
         z_tilde: Array,
     ) -> None:
+        check_arithmetic()
         self.weight, self.activation, self.z = weight, activation, z_tilde
         m = weight.shape[0]
         radius = None if bias_radius is None else bias_radius[None, :]
