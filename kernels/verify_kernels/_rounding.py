@@ -168,5 +168,19 @@ def float_down(value: Fraction | int | float) -> float:
     return -float_up(-value)
 
 
+def exact_number(value: Any) -> Fraction | float:
+    """Return a real number of any type without rounding: a Fraction, or an infinity or NaN.
+
+    NumPy integers and numbers wider than binary64 would be rounded by ``float``, on either side.
+    """
+    if isinstance(value, Fraction | int):
+        return Fraction(value)
+    if isinstance(value, np.integer | np.bool_):
+        return Fraction(int(value))
+    if not math.isfinite(value):
+        return float(value)
+    return Fraction(*value.as_integer_ratio())
+
+
 def _finite(value: Fraction | int | float) -> bool:
     return not isinstance(value, float) or math.isfinite(value)

@@ -25,6 +25,7 @@ from verify_kernels._rounding import (
     div_up,
     down,
     down_array,
+    exact_number,
     float_up,
     gamma,
     mul_up,
@@ -95,15 +96,14 @@ def proves_definite(
     check_arithmetic(backend, size=given.mid.shape[0])
     if given.mid.shape[0] == 0:
         return True
-    if not isinstance(at_least, Fraction | int):
-        at_least = float(at_least)
-        if not math.isfinite(at_least):
-            return at_least == -math.inf and given.error < math.inf
+    bound = exact_number(at_least)
+    if not isinstance(bound, Fraction):
+        return bound == -math.inf and given.error < math.inf
     if given.error == math.inf:
         return False
     if given.exact is not None:
-        return small_spectrum.is_definite(given.exact, Fraction(at_least) + Fraction(given.own))
-    c = Fraction(at_least) + Fraction(given.error)
+        return small_spectrum.is_definite(given.exact, bound + Fraction(given.own))
+    c = bound + Fraction(given.error)
     if given.mid.shape[0] <= SMALL:
         return small_spectrum.is_definite(rational_matrix(given.mid), c)
     module = get_backend(backend, size=given.mid.shape[0])
@@ -113,7 +113,7 @@ def proves_definite(
 def _as_symmetric(matrix: ArrayLike | MatrixEnclosure, error: float, *, where: str) -> _Symmetric:
     if not error >= 0.0:
         raise InputError(f"{where}: expected an error >= 0, but got {error!r}")
-    error, radius, exact = float(error), 0.0, None
+    error, radius, exact = float_up(exact_number(error)), 0.0, None
     if isinstance(matrix, MatrixEnclosure):
         radius, exact = matrix.radius_norm(), matrix.exact
         matrix = matrix.mid

@@ -11,7 +11,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from verify.errors import InputError
-from verify_kernels._rounding import MAX, OMEGA, Array, U, down, norm_up, up, up_array
+from verify_kernels._rounding import (
+    MAX,
+    OMEGA,
+    Array,
+    U,
+    down,
+    float_up,
+    norm_up,
+    up,
+    up_array,
+)
 
 
 def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
@@ -51,11 +61,27 @@ class MatrixEnclosure:
 
     ``exact`` is the exact rational matrix (python-flint ``fmpq_mat``) where it is known; then
     mid and rad enclose it.
+
+    Raises:
+        InputError: rad or exact has another shape; NumPy would stretch a row of radii over the
+            matrix, and a norm of the row is no bound for it.
     """
 
     mid: Array
     rad: Array | None = None
     exact: Any = None
+
+    def __post_init__(self) -> None:
+        shapes = {np.shape(self.mid)}
+        if self.rad is not None:
+            shapes.add(np.shape(self.rad))
+        if self.exact is not None:
+            shapes.add((int(self.exact.nrows()), int(self.exact.ncols())))
+        if len(shapes) > 1:
+            raise InputError(
+                f"MatrixEnclosure: expected mid, rad and exact of one shape, "
+                f"but got {sorted(shapes)}"
+            )
 
     @property
     def is_exact(self) -> bool:
@@ -140,8 +166,9 @@ def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure
     """Return an enclosure of I - factor W, exact where W is exact.
 
     Error bound: for the float part fl(1 - f w) with f a rational: the exact rational result is
-    rounded outward entrywise; for an enclosure the radius is |f| rad + the two roundings
-    (u |f mid| + u |result|, doubled to cover the rounding of the bound itself).
+    rounded outward entrywise; for an enclosure with g = fl(f) and |f - g| <= d the radius is
+    (|g| + d) rad + d |mid| + the two roundings (u |g mid| + u |result|, doubled to cover the
+    rounding of the bound itself) + underflow. What overflows has an infinite radius.
     """
     if weight.is_exact:
         from flint import fmpq, fmpq_mat
@@ -158,9 +185,22 @@ def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure
             mid[j, j] = part.mid[0, 0]
             rad[j, j] = 0.0 if part.rad is None else part.rad[0, 0]
         return MatrixEnclosure(mid, rad if rad.any() else None, exact)
-    scale = float(factor)
-    product = scale * weight.mid
-    mid = np.eye(len(product)) - product
-    rad = np.zeros_like(mid) if weight.rad is None else weight.rad
-    slack = 4.0 * U * (np.abs(product) + np.abs(mid)) + 4.0 * OMEGA
-    return MatrixEnclosure(mid, up_array(up_array(abs(scale) * (1.0 + 4.0 * U) * rad) + slack))
+    scale, lost = _split(factor)
+    with np.errstate(all="ignore"):
+        product = scale * weight.mid
+        mid = np.eye(len(product)) - product
+        rad = np.zeros_like(mid) if weight.rad is None else weight.rad
+        reach = up_array(up_array(up(abs(scale) + lost) * rad) + up_array(lost * abs(weight.mid)))
+        slack = 4.0 * U * np.abs(product) + 4.0 * U * np.abs(mid) + 4.0 * OMEGA
+        bound = up_array(reach + slack)
+    finite = np.isfinite(mid)
+    return MatrixEnclosure(np.where(finite, mid, 0.0), np.where(finite, bound, np.inf))
+
+
+def _split(factor: Fraction) -> tuple[float, float]:
+    """Return g and d with |factor - g| <= d: g = fl(factor), 0 beyond binary64."""
+    try:
+        near = float(factor)
+    except OverflowError:
+        near = 0.0
+    return near, float_up(abs(factor - Fraction(near)))

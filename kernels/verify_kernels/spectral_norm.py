@@ -23,6 +23,7 @@ from verify_kernels._rounding import (
     div_up,
     down,
     down_array,
+    exact_number,
     float_down,
     gamma,
     mul_down,
@@ -98,9 +99,9 @@ def proves_norm_at_most(
     """
     mid, rad, exact = _parts(weight, "proves_norm_at_most")
     check_arithmetic(backend, size=max(mid.shape, default=0))
-    if not 0 <= c < math.inf:
+    claim = exact_number(c)
+    if not isinstance(claim, Fraction) or claim < 0:
         return False
-    claim = Fraction(c) if isinstance(c, Fraction | int) else Fraction(float(c))
     if _is_small(mid) and (rad is None or exact is not None):
         return small_spectrum.is_norm_at_most(_rational(mid, exact), claim)
     easy = _norm_easily(mid, rad, exact)
