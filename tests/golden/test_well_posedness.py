@@ -1,0 +1,107 @@
+"""Stored certificates of small networks: words and formulas equal, numbers overlap.
+
+BLAS differs in the last bit between machines, so enclosures are compared by overlap and by the
+ratio of their widths. ``VERIFY_REGEN=1`` writes the files anew; look at the difference.
+"""
+
+import os
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from verify.certificate import read_certificate, write_certificates
+from verify.condition import Effort
+from verify.decide import decide
+from verify.enclosure import Enclosure, endpoint_from_hex
+from verify.engine import check
+from verify.network import (
+    Activation,
+    AffineInput,
+    Equilibrium,
+    MonotoneWeight,
+    PlainWeight,
+    ScaledGaussianWeight,
+)
+from verify.statement import from_tree
+from verify.verdict import Truth
+
+HERE = Path(__file__).parent / "well_posedness"
+RELU = Activation("relu")
+
+
+def networks():
+    rng = np.random.default_rng(7)
+    dense = rng.standard_normal((6, 6)) / 6
+    return {
+        "dense": Equilibrium(
+            PlainWeight(dense),
+            Activation("tanh"),
+            AffineInput(rng.standard_normal((6, 2)), dense[0]),
+        ),
+        "inhibition": Equilibrium(PlainWeight(np.array([[0.0, -3.0], [-3.0, 0.0]])), RELU),
+        "leaky": Equilibrium(
+            PlainWeight(np.array([[0.0, -3.0], [-3.0, 0.0]])),
+            Activation("leaky_relu", (Fraction(1, 2),)),
+        ),
+        "margin": Equilibrium(
+            MonotoneWeight(dense, rng.standard_normal((6, 6)), Fraction(1, 7)), RELU
+        ),
+        "scaled": Equilibrium(ScaledGaussianWeight(6 * dense, Fraction(1, 4)), RELU),
+    }
+
+
+def certificate(name):
+    (made,) = check(networks()[name], conditions=["well-posedness"], effort=Effort(budget=20))
+    return made
+
+
+@pytest.mark.parametrize("name", sorted(networks()))
+def test_certificate_has_not_drifted(name):
+    made = certificate(name)
+    if os.environ.get("VERIFY_REGEN") == "1":
+        write_certificates([made], HERE, name)
+    stored = read_certificate(HERE / f"{name}.well-posedness.json")
+    assert _words(made.claim) == _words(stored.claim)
+    for old, new in zip(_numbers(stored.claim), _numbers(made.claim), strict=True):
+        assert old.lo <= new.hi
+        assert new.lo <= old.hi
+        if old.is_bounded and old.width > 0:
+            assert new.width <= 4 * old.width  # a tightness check: the same method, other BLAS
+
+
+@pytest.mark.parametrize("name", sorted(networks()))
+def test_stored_statements_decide_the_same_again(name):
+    """The tree and the enclosures in the file alone give the truth that the file claims."""
+    claim = read_certificate(HERE / f"{name}.well-posedness.json").claim
+    for route in claim["routes"]:
+        for statement in route["statements"]:
+            if statement["truth"] == "skipped":
+                continue
+            hypothesis = from_tree(statement["tree"])
+            symbols = {str(symbol): symbol for symbol in hypothesis.free_symbols}
+            boxes = {
+                symbols[key]: Enclosure(endpoint_from_hex(q["lo"]), endpoint_from_hex(q["hi"]))
+                for key, q in route["quantities"].items()
+            }
+            facts = {symbols[key]: Truth(f["truth"]) for key, f in route["facts"].items()}
+            assert str(decide(hypothesis, boxes, facts).truth) == statement["truth"]
+
+
+def _words(claim):
+    """Everything of a claim that must not depend on the machine."""
+    kept = ("schema", "condition", "goal", "verdict", "sentence", "decided_by", "network",
+            "tensors", "settings", "scope", "speaks_about")  # fmt: skip
+    routes = [
+        {key: route[key] for key in ("name", "goal", "direction", "truth")}
+        | {"trees": [(s["tree"], s["latex"], s["truth"]) for s in route["statements"]]}
+        for route in claim["routes"]
+    ]
+    return {key: claim[key] for key in kept} | {"routes": routes}
+
+
+def _numbers(claim):
+    for route in claim["routes"]:
+        for _, found in sorted(route["quantities"].items()):
+            yield Enclosure(endpoint_from_hex(found["lo"]), endpoint_from_hex(found["hi"]))
