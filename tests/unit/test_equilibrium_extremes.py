@@ -5,17 +5,21 @@ from __future__ import annotations
 import math
 from fractions import Fraction
 
+import flint
 import numpy as np
 import pytest
+from flint import arb
 
 from verify.errors import InputError
 from verify.network import AffineInput, ReluFeatureInput
 from verify.network.activation import Activation
 from verify.verdict import Truth
+from verify_kernels import ball_activation
 from verify_kernels.equilibrium import bias_enclosure, certify_samples
 from verify_kernels.equilibrium_exact import slope_below_zero
 from verify_kernels.equilibrium_residual import Modulus
 from verify_kernels.input_range import decide_every_input
+from verify_kernels.interval_affine import enclose_activation
 from verify_kernels.matrix import MatrixEnclosure
 from verify_kernels.smooth_refutation import two_disjoint_equilibria
 
@@ -53,6 +57,18 @@ def test_samples_of_extreme_layers(name, text):
                 assert not math.isnan(record.radius_inf)
                 assert record.distance is None or record.exists
                 assert record.exists or record.why_open
+
+
+@pytest.mark.parametrize("name", ["leaky_relu", "softplus", "elu"])
+@pytest.mark.parametrize("exponent", [-1100, 1100])
+def test_parameters_beyond_binary64_never_give_a_false_value(name, exponent):
+    activation = Activation(name, (Fraction(2) ** exponent,))
+    points = np.array([-BIG, -1.0, -TINY, 0.0, 1.0, BIG])
+    mid, rad = enclose_activation(activation, points, np.zeros(6))
+    with flint.ctx.workprec(2500):
+        for x, near, radius in zip(points, mid, rad, strict=True):
+            exact = ball_activation.value(activation, arb(float(x)))
+            assert not radius < np.inf or abs(exact - arb(float(near))) <= arb(float(radius))
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
