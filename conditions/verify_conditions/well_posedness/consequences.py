@@ -26,6 +26,9 @@ from verify_kernels.power_iteration import estimate_spectral_radius
 from verify_kernels.spectral_norm import enclose_spectral_norm
 from verify_kernels.spectral_radius import enclose_spectral_radius
 
+# Beyond this width all eigenvalues cost more than every route together; --all-routes computes them.
+RADIUS_WIDTH = 1024
+
 NORM_M = sp.Symbol("norm_M", real=True)
 NORM_U = sp.Symbol("norm_U", real=True)
 LEAST_DIAGONAL = sp.Symbol("w_min", real=True)
@@ -258,12 +261,13 @@ def _through_the_input(
 
 def _spectral_radius(problem: Problem, effort: Effort) -> list[Consequence]:
     """The spectral radius beside the estimate that power iteration gives; neither decides."""
-    proved = problem.once("rho_W", lambda: enclose_spectral_radius(problem.weight))
     found = []
-    if isinstance(proved.value, Enclosure) and proved.value.is_bounded:
+    affordable = problem.network.width <= RADIUS_WIDTH or effort.all_routes
+    proved = enclose_spectral_radius(problem.weight) if affordable else None
+    if proved is not None and proved.enclosure().is_bounded:
         found.append(
             Consequence("spectral radius of W", "for comparison; it decides nothing here",
-                        proved.value, r"\rho(W)", "")
+                        proved.enclosure(), r"\rho(W)", "")
         )  # fmt: skip
     estimate = estimate_spectral_radius(problem.weight.mid)
     found.append(

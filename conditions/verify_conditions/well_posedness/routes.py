@@ -50,7 +50,7 @@ Applies = Callable[[Problem], str | None]
 
 # Up to this width norms are enclosed from both sides, so that margins and Lipschitz constants are
 # sharp; beyond it one factorisation at the number where the statement turns is all that is spent.
-TWO_SIDED = 1024
+TWO_SIDED = 4096
 
 
 # Applicability -------------------------------------------------------------------------------
