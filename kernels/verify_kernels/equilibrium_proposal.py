@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from verify.network.activation import Activation
-from verify_kernels._rounding import Array
+from verify_kernels._rounding import Array, float_down
 
 Function = Callable[[Array], Any]
 
@@ -171,7 +171,7 @@ def functions(activation: Activation) -> tuple[Function, Function]:
     """Return s and s' in plain floats (a one-sided slope at a kink)."""
     from scipy import special  # slow to load; only data asks for it
 
-    p = float(activation.parameters[0]) if activation.parameters else 0.0
+    p = float_down(activation.parameters[0]) if activation.parameters else 0.0
     table: dict[str, tuple[Function, Function]] = {
         "relu": (lambda v: np.maximum(v, 0.0), lambda v: (v > 0) * 1.0),
         "leaky_relu": (lambda v: np.where(v > 0, v, p * v), lambda v: np.where(v > 0, 1.0, p)),

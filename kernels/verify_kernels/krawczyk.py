@@ -141,8 +141,8 @@ class _Operator:
         self.v, self.v_radius = affine[0][0], affine[1][0]
         rho, rho_radius = residuals(weight, activation, bias[None, :], radius, z_tilde[None, :])
         low, high = slope_interval(activation, self.v, self.v)
-        self.slopes = np.where(np.isfinite(low + high), 0.5 * (low + high), 0.0)
         with np.errstate(all="ignore"):
+            self.slopes = np.where(np.isfinite(low + high), 0.5 * (low + high), 0.0)
             self.scaled = self.slopes[:, None] * weight.mid
             self.C = _approximate_inverse(np.eye(m) - self.scaled)
             self.usable = bool(np.isfinite(self.C).all())

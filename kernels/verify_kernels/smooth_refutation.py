@@ -22,7 +22,7 @@ from verify.enclosure import Enclosure
 from verify.evidence import Witness
 from verify.network.activation import Activation
 from verify_kernels import ball_activation
-from verify_kernels._rounding import Array
+from verify_kernels._rounding import Array, float_down
 from verify_kernels.equilibrium_proposal import functions
 from verify_kernels.krawczyk import find_box
 from verify_kernels.matrix import MatrixEnclosure, enclose_rational
@@ -94,7 +94,7 @@ class _Search:
     def __init__(self, W: Array, activation: Activation) -> None:
         self.W, self.m, self.name = W, len(W), activation.name
         self.s, self.slope = functions(activation)
-        self.scale = float(activation.parameters[0]) if activation.parameters else 1.0
+        self.scale = float_down(activation.parameters[0]) if activation.parameters else 1.0
         self.random = np.random.default_rng(11)
 
     def determinant(self, v: Array) -> float:

@@ -69,6 +69,10 @@ def test_parameters_beyond_binary64_never_give_a_false_value(name, exponent):
         for x, near, radius in zip(points, mid, rad, strict=True):
             exact = ball_activation.value(activation, arb(float(x)))
             assert not radius < np.inf or abs(exact - arb(float(near))) <= arb(float(radius))
+    weight = MatrixEnclosure(np.array([[0.5, 1.0], [-1.0, 2.0]]))
+    (record,) = certify_samples(weight, activation, np.ones((1, 2)))
+    assert record.exists or record.why_open
+    two_disjoint_equilibria(weight, activation, tries=3)
 
 
 @pytest.mark.parametrize("name", WEIGHTS)
