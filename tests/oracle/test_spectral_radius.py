@@ -5,8 +5,10 @@ import math
 from fractions import Fraction
 from pathlib import Path
 
+import flint
 import numpy as np
 import pytest
+from flint import acb, acb_mat
 
 from verify.enclosure import INF, Enclosure
 from verify.errors import InputError
@@ -92,6 +94,18 @@ def test_ginibre_matrices_in_any_form():
         assert doubled.lo <= value.hi * 2**40
         assert value.lo * 2**40 <= doubled.hi
         assert float(value.width) < 1e-6  # tightness only
+
+
+@pytest.mark.parametrize("m", [5, 20, 40])
+def test_ginibre_matrices_against_certified_eigenvalues(m):
+    """Every eigenvalue isolated in 400-bit balls by another algorithm (Rump)."""
+    W = np.random.default_rng(3).standard_normal((m, m)) / math.sqrt(m)
+    value = enclose_spectral_radius(W).value
+    with flint.ctx.workprec(400):
+        exact = acb_mat([[acb(float(x)) for x in row] for row in W])
+        moduli = [Enclosure.from_arb(abs(x)) for x in exact.eig(algorithm="rump")]
+    assert value.lo <= max(modulus.hi for modulus in moduli)
+    assert max(modulus.lo for modulus in moduli) <= value.hi
 
 
 def test_enclosures_hold_for_every_member():
