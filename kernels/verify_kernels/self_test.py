@@ -10,6 +10,7 @@ that must not trust a matrix product are replayed in integers.
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -93,12 +94,13 @@ def check_rounding() -> None:
 
 @np.errstate(all="ignore")
 def check_products(module: ModuleType, *, size: int = SIZE) -> None:
-    """Check GEMM, GEMM with a transposed factor, and SYRK of a backend on two worst cases.
+    """Check GEMM, GEMM with a transposed factor, and SYRK of a backend on three worst cases.
 
     (i) Scaling rows, columns and the inner dimension by random powers of two must change the
     result exactly by these powers: true for every conventional algorithm in any order, false for
     Strassen's and for fixed-point emulation. (ii) On 27-bit integers the error must obey
-    |fl(AB) - AB| <= k u |A||B|, which float32 misses by 1e8.
+    |fl(AB) - AB| <= k u |A||B|, which float32 misses by 1e8. (iii) The same for four products of
+    53-bit integers: at large k that bound would hide an emulation by pairs of float32.
 
     Raises:
         BackendError: one of them fails.
@@ -125,6 +127,31 @@ def check_products(module: ModuleType, *, size: int = SIZE) -> None:
     # between the two halves every term is 2^40 x y, far below the largest of its columns
     mixed = module.gram(np.where(large, 2.0**40, 1.0) * x)[:half:16, half:] * 2.0**-40
     _require_exact(mixed, X.T[:half:16], X[:, half:], module, "A^T A")
+    _check_few_products(module, draw)
+
+
+def _check_few_products(module: ModuleType, draw: np.random.Generator) -> None:
+    X, Y = (draw.integers(-(2**53), 2**53, shape) for shape in ((16, 4), (4, 16)))
+    x, y = X.astype(np.float64), Y.astype(np.float64)
+    _require_few(module.product(x, y), X, Y, module, "matrix products")
+    _require_few(module.product(x, y.T.copy().T), X, Y, module, "A B^T")
+    upper = np.triu(module.gram(y))
+    _require_few(upper + np.triu(upper, 1).T, Y.T, Y, module, "A^T A")
+
+
+def _require_few(got: Array, left: Any, right: Any, module: ModuleType, what: str) -> None:
+    k = right.shape[0]
+    exact = left.astype(object) @ right.astype(object)
+    moduli = np.abs(left).astype(object) @ np.abs(right).astype(object)
+    errors = zip(got.ravel().tolist(), exact.ravel(), moduli.ravel(), strict=True)
+    if not all(
+        math.isfinite(value) and abs(Fraction(value) - true) * 2**53 <= k * size
+        for value, true, size in errors
+    ):
+        raise BackendError(
+            f"check_arithmetic: expected the {what} of the backend {module.NAME!r} to obey "
+            f"|error| <= k u |A||B|, but got larger errors on 53-bit integers"
+        )
 
 
 def _require(got: Array, expected: Array, module: ModuleType, what: str) -> None:
