@@ -41,10 +41,11 @@ def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
         shape = "(m, m)" if square else "(m, n)"
         raise InputError(f"{where}: expected a matrix of shape {shape}, but got {given.shape}")
     if given.dtype.kind in "iub":
-        if given.size and max(abs(int(given.max())), abs(int(given.min()))) > 2**53:
-            raise InputError(f"{where}: expected integers up to 2^53, but got larger ones")
+        _refuse_large_integers(given, where)
     elif given.dtype not in (np.float16, np.float32, np.float64):
         raise InputError(f"{where}: expected real floating-point entries, but got {given.dtype}")
+    elif given is not weight and not hasattr(weight, "dtype"):
+        _refuse_large_integers(weight, where)  # beside a float, NumPy has rounded them by now
     matrix = np.ascontiguousarray(given, dtype=np.float64)
     finite = np.isfinite(matrix)
     if not finite.all():
@@ -53,6 +54,15 @@ def as_matrix(weight: ArrayLike, *, where: str, square: bool = False) -> Array:
             f"{where}: expected finite entries, but got {float(matrix[i, j])!r} at [{i}, {j}]"
         )
     return matrix
+
+
+def _refuse_large_integers(weight: ArrayLike, where: str) -> None:
+    given = np.asarray(weight)
+    if given.dtype.kind not in "iub":
+        entries = np.asarray(weight, dtype=object).ravel()
+        given = np.array([x for x in entries if isinstance(x, int | np.integer)], dtype=object)
+    if given.size and max(abs(int(given.max())), abs(int(given.min()))) > 2**53:
+        raise InputError(f"{where}: expected integers up to 2^53, but got larger ones")
 
 
 @dataclass(frozen=True, eq=False)

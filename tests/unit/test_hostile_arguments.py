@@ -8,7 +8,7 @@ import pytest
 from verify.errors import InputError
 from verify_kernels._rounding import exact_number
 from verify_kernels.definiteness import enclose_smallest_eigenvalue, proves_definite
-from verify_kernels.matrix import MatrixEnclosure, identity_minus
+from verify_kernels.matrix import MatrixEnclosure, as_matrix, identity_minus
 from verify_kernels.spectral_norm import proves_norm_at_most
 
 LONG = np.longdouble
@@ -104,3 +104,24 @@ def test_what_overflows_has_an_infinite_radius(factor):
     found = identity_minus(MatrixEnclosure(largest, np.ones((2, 2))), factor)
     assert np.isfinite(found.mid).all()
     assert np.isposinf(found.rad).all()
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [[2**53 + 1, 0.5]],
+        [[0.5, -(2**53) - 1]],
+        [[2**53 + 1]],
+        [[2**70, 1.0]],
+        [[np.int64(2**53 + 1), np.uint64(1)]],
+        [np.array([2**53 + 1, 1]), np.array([0.5, 1.0])],
+    ],
+)
+def test_integers_beside_floats_are_not_rounded(rows):
+    with pytest.raises(InputError, match=r"expected (integers up to 2\^53|real floating)"):
+        as_matrix(rows, where="here")
+
+
+@pytest.mark.parametrize("rows", [[[2**53, 0.5]], [[1, 2.0], [3.0, True]], [[0.1, -0.0]], [[]]])
+def test_lists_of_small_integers_and_floats_are_matrices(rows):
+    assert as_matrix(rows, where="here").tolist() == rows
