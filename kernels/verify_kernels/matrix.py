@@ -65,6 +65,10 @@ def _refuse_large_integers(weight: ArrayLike, where: str) -> None:
         raise InputError(f"{where}: expected integers up to 2^53, but got larger ones")
 
 
+# Up to this width the exact rational copy of I - W is kept; it costs a microsecond an entry.
+EXACT_WIDTH = 1024
+
+
 @dataclass(frozen=True, eq=False)
 class MatrixEnclosure:
     """All matrices X with |X - mid| <= rad entrywise; rad None means X = mid exactly.
@@ -97,6 +101,11 @@ class MatrixEnclosure:
     def is_exact(self) -> bool:
         """Whether the exact matrix is known."""
         return self.rad is None or self.exact is not None
+
+    @property
+    def is_bounded(self) -> bool:
+        """Whether every radius is finite."""
+        return self.rad is None or bool(np.isfinite(self.rad).all())
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -180,21 +189,10 @@ def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure
     (|g| + d) rad + d |mid| + the two roundings (u |g mid| + u |result|, doubled to cover the
     rounding of the bound itself) + underflow. What overflows has an infinite radius.
     """
+    if weight.rad is None and weight.exact is None and factor == 1:
+        return _identity_minus_floats(weight.mid)
     if weight.is_exact:
-        from flint import fmpq, fmpq_mat
-
-        given = weight.rational()
-        size = given.nrows()
-        one = fmpq_mat(size, size, [fmpq(int(i == j)) for i in range(size) for j in range(size)])
-        exact = one - given * fmpq(factor.numerator, factor.denominator)
-        if weight.rad is not None or factor != 1:
-            return enclose_rational(exact)
-        mid, rad = -weight.mid, np.zeros_like(weight.mid)  # only the diagonal is rounded
-        for j in range(size):
-            part = enclose_rational(fmpq_mat(1, 1, [exact[j, j]]))
-            mid[j, j] = part.mid[0, 0]
-            rad[j, j] = 0.0 if part.rad is None else part.rad[0, 0]
-        return MatrixEnclosure(mid, rad if rad.any() else None, exact)
+        return enclose_rational(_identity_minus_exact(weight.rational(), factor))
     scale, lost = _split(factor)
     with np.errstate(all="ignore"):
         product = scale * weight.mid
@@ -205,6 +203,32 @@ def identity_minus(weight: MatrixEnclosure, factor: Fraction) -> MatrixEnclosure
         bound = up_array(reach + slack)
     finite = np.isfinite(mid)
     return MatrixEnclosure(np.where(finite, mid, 0.0), np.where(finite, bound, np.inf))
+
+
+def _identity_minus_exact(given: Any, factor: Fraction) -> Any:
+    from flint import fmpq, fmpq_mat
+
+    size = given.nrows()
+    one = fmpq_mat(size, size, [fmpq(int(i == j)) for i in range(size) for j in range(size)])
+    return one - given * fmpq(factor.numerator, factor.denominator)
+
+
+def _identity_minus_floats(weight: Array) -> MatrixEnclosure:
+    """Return I - W for floats: only the diagonal is rounded; beyond `EXACT_WIDTH` no exact copy."""
+    from flint import fmpq, fmpq_mat
+
+    size = len(weight)
+    diagonal = [1 - fmpq(*float(w).as_integer_ratio()) for w in np.diagonal(weight)]
+    rounded = enclose_rational(fmpq_mat(1, size, diagonal))
+    mid, places = -weight, np.arange(size)
+    mid[places, places] = rounded.mid[0]
+    rad = None
+    if rounded.rad is not None:
+        rad = np.zeros_like(mid)
+        rad[places, places] = rounded.rad[0]
+    kept = size <= EXACT_WIDTH
+    exact = _identity_minus_exact(rational_matrix(weight), Fraction(1)) if kept else None
+    return MatrixEnclosure(mid, rad, exact)
 
 
 def _split(factor: Fraction) -> tuple[float, float]:

@@ -256,6 +256,8 @@ def _matrix_fact(
 
     def run(problem: Problem, effort: Effort, aim: Enclosure | None) -> Evidence:
         matrix = identity_minus(problem.weight, factor(problem))
+        if not matrix.is_bounded:
+            return Evidence(Truth.UNDECIDED, why_open="I - W leaves the range of binary64")
         found = decide(matrix, deadline=effort.deadline, backend=effort.backend)
         return _with_equilibria(problem, effort, found)
 
