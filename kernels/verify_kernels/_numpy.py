@@ -86,7 +86,7 @@ def cholesky_defect(matrix: Array) -> float:
     """Bound the smallest eigenvalue of a symmetric float matrix from below by one Cholesky.
 
     Args:
-        matrix: upper triangle of B, shape (n, n), n >= 1, Fortran order; overwritten with R.
+        matrix: upper triangle of B, shape (n, n), n >= 1, contiguous; overwritten with R.
 
     Returns:
         d with lambda_min(B) > -d, or +inf if the factorisation failed.
@@ -117,11 +117,14 @@ def cholesky_defect(matrix: Array) -> float:
 def factorise(matrix: Array) -> bool:
     """Overwrite the upper triangle of B with its Cholesky factor; return whether it is one.
 
-    POTRF of OpenBLAS reports success for NaN input, so every pivot is looked at.
+    In C order the same memory is the lower triangle in Fortran order, which OpenBLAS factorises
+    faster. POTRF of OpenBLAS reports success for NaN input, so every pivot is looked at.
     """
-    factor, info = scipy.linalg.lapack.dpotrf(matrix, lower=0, clean=0, overwrite_a=1)
-    if factor is not matrix and not np.shares_memory(factor, matrix):
-        matrix[...] = factor
+    lower = int(not matrix.flags.f_contiguous)
+    seen = matrix.T if lower else matrix
+    factor, info = scipy.linalg.lapack.dpotrf(seen, lower=lower, clean=0, overwrite_a=1)
+    if not np.shares_memory(factor, matrix):
+        seen[...] = factor
     pivots = np.diagonal(matrix)
     return info == 0 and bool(np.isfinite(pivots).all() and (pivots > 0.0).all())
 

@@ -156,7 +156,6 @@ def _factor_above(mid: Array, c: float, module: ModuleType, *, scale: bool = Tru
             return None
     else:
         B = mid.copy()
-    B = B.T  # Fortran order, the same matrix
     underflow = mul_up(float(n), OMEGA) if scaled else 0.0
     ahead = module.defect_ahead(n, sum_up(diagonal), float(diagonal.max()))
     shift = add_up(ahead, underflow)
