@@ -45,7 +45,7 @@ class StateWeight:
 class PlainWeight(StateWeight):
     """W itself, shape (m, m)."""
 
-    equation: ClassVar[str] = "W"
+    equation: ClassVar[str] = "W as stored"
     W: Array
 
     @property
