@@ -26,7 +26,7 @@ test: $(STAMP)
 
 # The full counts; the log says count, seed and seconds of each campaign.
 soundness: $(STAMP)
-	$(THREADS) VERIFY_CAMPAIGN=full $(BIN)/python -m pytest -n auto --dist worksteal -m soundness -s tests
+	$(THREADS) VERIFY_CAMPAIGN=full $(BIN)/python -m pytest -n auto --dist worksteal -m soundness -rP tests
 
 bench: $(STAMP)
 	$(THREADS) $(BIN)/python -m pytest --benchmark-enable --benchmark-only -s tests/benchmarks
