@@ -15,7 +15,7 @@ from verify.engine import check
 from verify.network import Activation, AffineInput, Equilibrium, PlainWeight
 
 VECTORS = Path(__file__).parent.parent / "vectors" / "well_posedness.json"
-EFFORT = Effort(budget=5.0)
+EFFORT = Effort(budget=30.0)  # they take milliseconds; a loaded machine may need more
 
 
 @cache
@@ -49,13 +49,10 @@ def certify(case, **more):
 
 
 @pytest.mark.parametrize("name", sorted(cases()))
-def test_verdict_is_right_or_undecided(name):
+def test_every_case_is_decided_and_right(name):
     case = cases()[name]
     truth = case.get("every_input", case["every_b"])
-    verdict = certify(case).claim["verdict"]
-    assert verdict in (truth, "undecided"), case["kind"]
-    if case["m"] <= 8:
-        assert verdict == truth, case["kind"]
+    assert certify(case).claim["verdict"] == truth, case["kind"]
 
 
 QUANTITIES = {"norm_W": "C0", "lambda_pf": "C1", "mu_2": "C2", "mu_eta": "C4"}
