@@ -6,7 +6,7 @@ import pytest
 from verify.enclosure import endpoint_from_hex
 from verify.engine import check
 from verify.errors import InputError
-from verify.network import Activation, AffineInput, Equilibrium, PlainWeight
+from verify.network import Activation, AffineInput, Data, Equilibrium, PlainWeight
 from verify.readers import read_data
 
 
@@ -32,3 +32,16 @@ def test_outputs_must_fit_the_samples(tmp_path):
     np.savez(path, X=np.ones((2, 1)), Z=np.ones((3, 1)))
     with pytest.raises(InputError, match=r"expected solver outputs Z of shape \(2, m\)"):
         read_data(path)
+
+
+def test_a_proof_about_every_input_covers_the_samples():
+    """I - W is no P-matrix, yet each of these inputs has one equilibrium only."""
+    network = Equilibrium(
+        PlainWeight(np.array([[0.0, -3.0], [-3.0, 0.0]])),
+        Activation("relu"),
+        AffineInput(np.array([[1.0], [0.1]]), np.zeros(2)),
+    )
+    data = Data(np.array([[1.0], [-2.0]]))
+    (certificate,) = check(network, data, conditions=["well-posedness"])
+    assert certificate.claim["verdict"] == "pass"
+    assert [row["unique"] for row in certificate.claim["samples"]["rows"]] == [True, True]
