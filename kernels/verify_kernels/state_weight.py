@@ -321,15 +321,15 @@ def _balls_row_scaled(weight: RowScaledWeight) -> MatrixEnclosure:
 def _exact_low_rank(weight: LowRankRowScaledWeight) -> Any:
     L, R = _factors(weight)
     left = _rational_shrunk(rational_matrix(L), weight.kappa)
-    right = _rational_shrunk(rational_matrix(R), weight.kappa)
-    return _rational_shrunk(left * right.transpose(), weight.kappa)
+    right = _rational_shrunk(rational_matrix(R).transpose(), weight.kappa)
+    return _rational_shrunk(left * right, weight.kappa)
 
 
 def _balls_low_rank(weight: LowRankRowScaledWeight) -> MatrixEnclosure:
     L, R = _factors(weight)
     left = _shrunk(MatrixEnclosure(L), weight.kappa)
-    right = _shrunk(MatrixEnclosure(R), weight.kappa)
-    return _shrunk(product(left, transpose(right)), weight.kappa)
+    right = _shrunk(transpose(MatrixEnclosure(R)), weight.kappa)
+    return _shrunk(product(left, right), weight.kappa)
 
 
 def _factors(weight: LowRankRowScaledWeight) -> tuple[Array, Array]:

@@ -98,8 +98,7 @@ def _reference(w):
     if isinstance(w, RowScaledWeight):
         return _shrunk(_balls(w.A))
     if isinstance(w, LowRankRowScaledWeight):
-        left, right = _shrunk(_balls(w.L)), _shrunk(_balls(w.R))
-        return _shrunk(_times(left, list(zip(*right, strict=True))))
+        return _shrunk(_times(_shrunk(_balls(w.L)), _shrunk(_balls(w.R.T))))
     if isinstance(w, RowNormalisedWeight):
         rows = _balls(w.v)
         norms = [sum((x * x for x in row), start=arb(0)).sqrt() for row in rows]
@@ -223,3 +222,10 @@ def test_mutation_without_the_rounding_of_products(monkeypatch):
     assert _outside(enclose_state_weight(weight), _reference(weight)) == 0
     monkeypatch.setattr(enclosed_products, "gamma", lambda k: 0.0)
     assert _outside(enclose_state_weight(weight), _reference(weight)) > 0
+
+
+def test_low_rank_scales_the_transpose_of_the_right_factor():
+    """Scaled by its rows (norm 8), R would give W_11 = 3/4, and relu a false pass."""
+    L, R = np.array([[1.0, 0.0], [0.0, 0.0]]), np.array([[4.0, 4.0], [0.0, 0.0]])
+    weight = LowRankRowScaledWeight(L, R, Fraction(3, 2))
+    assert enclose_state_weight(weight).mid.tolist() == [[1.5, 0.0], [0.0, 0.0]]

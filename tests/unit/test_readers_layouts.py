@@ -193,7 +193,7 @@ def test_torchidl_low_rank(tmp_path):
     def scaled(X):
         return X * min(1.0, 0.99 / float(X.abs().sum(dim=1).max()))
 
-    W = scaled(scaled(state["L"]) @ scaled(state["R"]).T)
+    W = scaled(scaled(state["L"]) @ scaled(state["R"].T))
     assert_matrix(network, lambda z: z @ W.T)
 
 

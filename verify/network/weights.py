@@ -140,9 +140,12 @@ class RowScaledWeight(StateWeight):
 
 @dataclass(frozen=True, eq=False)
 class LowRankRowScaledWeight(StateWeight):
-    """W = s(s(L) s(R)^T), s(X) = X min(1, kappa / norm_inf(X)), L and R (n, r), kappa declared."""
+    """W = s(s(L) s(R^T)), s(X) = X min(1, kappa / norm_inf(X)), L and R (n, r), kappa declared.
 
-    equation: ClassVar[str] = "W = s(s(L) s(R)^T), s(X) = X min(1, kappa / ||X||_inf)"
+    That code transposes R before it scales it, so R is scaled by its largest column sum.
+    """
+
+    equation: ClassVar[str] = "W = s(s(L) s(R^T)), s(X) = X min(1, kappa / ||X||_inf)"
     origin: ClassVar[str] = "torchidl, low rank"
     L: Array
     R: Array
