@@ -377,6 +377,11 @@ def _norm_bounds(a: MatrixEnclosure) -> tuple[Fraction, Fraction]:
 def _balls_row_normalised(weight: RowNormalisedWeight) -> MatrixEnclosure:
     v = _square(weight.v, "v")
     g = _vector(weight.g, "g", len(v))
+    if np.shape(weight.g) not in ((len(v),), (len(v), 1)):
+        raise InputError(
+            f"enclose_state_weight: expected g with one factor a row, of shape ({len(v)}, 1), "
+            f"but got {np.shape(weight.g)}"
+        )
     if not np.abs(v).any(axis=1).all():
         row = int(np.flatnonzero(~np.abs(v).any(axis=1))[0])
         raise InputError(

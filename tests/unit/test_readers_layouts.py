@@ -384,3 +384,66 @@ def test_two_layers_need_a_key(tmp_path):
         load(tmp_path, state, **RELU, constants={"m": "1"})
     loaded = load(tmp_path, state, **RELU, constants={"m": "1"}, key="second")
     assert loaded.declared["key"] == "second"
+
+
+PLAIN = {"family": "equilibrium", "activation": "relu"}
+
+
+@pytest.mark.parametrize("name", ["W", "W.weight", "deq.f.W.weight"])
+def test_weight_normalisation_of_columns_is_refused(tmp_path, name):
+    """A factor a column, (1, n), is another W than a factor a row."""
+    v, g = f"{name}_v", f"{name}_g"
+    family = {"activation": "tanh"} if v.startswith("deq") else PLAIN
+    with pytest.raises(InputError, match=r"one factor a row, of shape \(4, 1\), but got \(1, 4\)"):
+        load(tmp_path, {v: randn(N, N), g: randn(1, N)}, **family)
+
+
+PARAMETRISED = [
+    {"W.weight": randn(N, N), "W.weight_orig": randn(N, N)},
+    {"W.weight": randn(N, N), "W.weight_mask": randn(N, N)},
+    {"W.weight": randn(N, N), "W.parametrizations.weight.original": randn(N, N)},
+    {"W": randn(N, N), "W_v": randn(N, N)},
+    {"W": randn(N, N), "U.weight_g": randn(N, 1), "U.weight_v": randn(N, D)},
+    {"W": randn(N, N), "U.parametrizations.weight.original": randn(N, D), "U.bias": randn(N)},
+    {
+        "W.parametrizations.weight.original0": randn(N, 1),
+        "W.parametrizations.weight.original1": randn(N, N),
+        "W.parametrizations.weight.1._u": randn(N),
+    },
+]
+
+
+@pytest.mark.parametrize("state", PARAMETRISED)
+def test_parametrisations_that_are_not_read_are_refused(tmp_path, state):
+    with pytest.raises(InputError, match="part of a parametrisation that is not read"):
+        load(tmp_path, state, **PLAIN)
+
+
+def test_a_parametrised_pcdeq_is_not_hidden_in_its_input(tmp_path):
+    state = {"deq.f.W.weight_v": randn(N, N), "deq.f.W.weight_g": randn(N, 1),
+             "deq.f.W.parametrizations.weight.1._u": randn(N)}  # fmt: skip
+    with pytest.raises(InputError, match="part of a parametrisation that is not read"):
+        load(tmp_path, state, activation="tanh")
+
+
+def test_a_parametrised_readout_does_not_matter(tmp_path):
+    state = {"W": randn(N, N), "Wout.weight_v": randn(Q, N), "Wout.weight_g": randn(Q, 1)}
+    assert load(tmp_path, state, **PLAIN).network.notes[-1].startswith("not used: Wout.weight_g")
+
+
+@pytest.mark.parametrize("bias", [[1.0, 2.0, 3.0, 4.0], 0.5, (1,), object])
+def test_a_bias_that_is_no_tensor_is_not_taken_for_none(tmp_path, bias):
+    """Read as absent, b(x) = U x would be another input map."""
+    value = Fraction(1, 2) if bias is object else bias
+    with pytest.raises(InputError, match="'b'"):
+        load(tmp_path, {"W": randn(N, N), "U": randn(N, D), "b": value}, **PLAIN)
+
+
+def test_tensors_of_other_groups_are_listed(tmp_path):
+    state = {"w": {"W": randn(N, N), "U": randn(N, D)}, "rest": {"b": randn(N)}}
+    assert load(tmp_path, state, **PLAIN).network.notes[-1] == "not used: rest.b"
+
+
+def test_a_network_without_coordinates_is_refused(tmp_path):
+    with pytest.raises(InputError, match="at least one coordinate"):
+        load(tmp_path, {"W": torch.zeros(0, 0)}, **PLAIN)

@@ -238,7 +238,7 @@ def test_flat_prefixes_need_a_key(tmp_path):
     with pytest.raises(InputError, match="expected one layer of equilibrium, but got 2: 'a', 'b'"):
         read_network(path, **PLAIN)
     loaded = read_network(path, key="b", **PLAIN)
-    assert loaded.network.notes[-1] == "not used: a.W, a.U, a.b"
+    assert loaded.network.notes[-1] == "not used: a.U, a.W, a.b"
 
 
 def test_declared_checkpoint_needs_no_flag(tmp_path):

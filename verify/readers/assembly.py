@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
@@ -17,6 +18,10 @@ from verify.readers.tensors import StoredTensor, TensorBag, render_listing, show
 
 LAYOUTS = {layout.name: layout for layout in (PLAIN, IMPLICIT_RELU, *PUBLIC)}
 Group = Mapping[str, StoredTensor]
+# What torch's parametrisations store beside or instead of a parameter that a layout reads.
+_OWN = frozenset(("W", "A", "B", "U", "M", "S", "L", "R", "C", "D", "b", "bias", "d", "f"))
+_PARAMETRISED = re.compile(r"(?:.*\.)?(?:parametrizations\..*|[^.]*_(?:orig|mask|u))")
+_FACTOR = re.compile(r"(?:.*\.)?[^.]+_[vg]")
 _DATA_NAMES = (("X", "y"), ("data.X", "data.y"))
 
 
@@ -37,19 +42,24 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
         InputError: several groups or layouts fit, none fits, or a tensor has a wrong shape.
         SettingsError: something that must be declared is not.
     """
-    group, prefix = _group(bag, declared, where)
-    group = _plain_names(group)
+    chosen, prefix = _group(bag, declared, where)
+    group = _plain_names(chosen)
     if not group:
         raise InputError(f"{where}: expected tensors, but got {render_listing(bag.listing())}")
     layout = _layout(group, declared, prefix, where)
     view = View(layout.name, group, _prefix(layout, group, prefix, where))
     constants = Constants(layout.name, declared.settings)
+    _refuse_parametrised(view, group, _PARAMETRISED)
     parts = layout.build(view, constants)
+    _refuse_parametrised(view, view.unused(), _FACTOR)
+    if parts.weight.width == 0:
+        raise InputError(f"{where}: expected a state of at least one coordinate, but got none")
     activation = _activation(layout, declared)
     data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU) else None
+    unused = _unused(view, _elsewhere(bag, chosen))
     network = Equilibrium(
         parts.weight, activation, parts.input, parts.readout,
-        (f"read as {layout.name}: {layout.tells}", *parts.notes, *_unused(view)),
+        (f"read as {layout.name}: {layout.tells}", *parts.notes, *unused),
     )  # fmt: skip
     rest = _check_constants(declared, constants.used, layout)
     return Assembled(network, data, rest, layout.name)
@@ -240,8 +250,35 @@ def _bundled(view: View, where: str) -> Data | None:
     return None
 
 
-def _unused(view: View) -> tuple[str, ...]:
-    names = view.unused()
+def _refuse_parametrised(view: View, names: Iterable[str], pattern: re.Pattern[str]) -> None:
+    """Refuse tensors that change a parameter of the layer in a way that is not read.
+
+    Raises:
+        InputError: one of the names belongs to a parametrisation of such a parameter.
+    """
+    for name in names:
+        rest = name.removeprefix(view.prefix)
+        owner = re.sub(r"_(orig|mask|u|v|g)$", "", rest.partition(".")[0])
+        if name.startswith(view.prefix) and owner in _OWN and pattern.fullmatch(rest):
+            raise InputError(
+                f"{view.layout}: expected the parameters that enter the equation, but got "
+                f"{shown(name)}, part of a parametrisation that is not read; "
+                "remove the parametrisation before saving"
+            )
+
+
+def _elsewhere(bag: TensorBag, chosen: Group) -> list[str]:
+    """Return the names of the tensors of the groups that were not chosen."""
+    return [
+        f"{path}.{name}" if path else name
+        for path, group in bag.groups.items()
+        if group is not chosen
+        for name in group
+    ]
+
+
+def _unused(view: View, elsewhere: Iterable[str]) -> tuple[str, ...]:
+    names = [*view.unused(), *sorted(elsewhere)]
     if not names:
         return ()
     more = f" and {len(names) - 8} more" if len(names) > 8 else ""

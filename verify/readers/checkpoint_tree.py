@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from verify.errors import InputError
-from verify.readers.pickle_values import Instance
+from verify.readers.pickle_values import Instance, UnreadTensor
 from verify.readers.tensors import MAX_TENSORS, StoredTensor, shown
 from verify.readers.torch_objects import Storages, is_tensor, module_parts
 
@@ -65,10 +65,26 @@ def _groups(root: object, where: str) -> Iterator[tuple[str, dict[str, object]]]
             raise InputError(f"{where}: expected at most {MAX_NODES} objects, but got more")
         named = {name: child for name, child in children.items() if is_tensor(child)}
         if named:
-            yield path, named
+            rest = {name: _unread(child) for name, child in children.items() if name not in named}
+            yield path, named | {name: child for name, child in rest.items() if child}
         for name, child in reversed(children.items()):
             if isinstance(child, dict | list | tuple | Instance):
                 waiting.append((f"{path}.{name}" if path else name, child, depth + 1))
+
+
+def _unread(value: object) -> UnreadTensor | None:
+    """Return what stands, beside tensors, for numbers in another form; None for other things.
+
+    So a bias that is a list or an object of an unknown class is not taken for a missing one.
+    """
+    if isinstance(value, Instance) and module_parts(value) is None:
+        return UnreadTensor(f"object of {shown(value.origin)[1:-1]}")
+    if isinstance(value, int | float | complex) and not isinstance(value, bool):
+        return UnreadTensor("plain number")
+    first = value[0] if isinstance(value, list | tuple) and value else None
+    if isinstance(first, int | float | complex | list | tuple | Instance):
+        return UnreadTensor(f"Python {type(value).__name__}")
+    return None
 
 
 def _children(value: object, where: str) -> dict[str, Any]:
@@ -80,9 +96,15 @@ def _children(value: object, where: str) -> dict[str, Any]:
         return _state_dict(value, where) if module_parts(value) is not None else {}
     children: dict[str, Any] = {}
     for key, child in value.items() if isinstance(value, dict) else ():
-        if isinstance(key, str | int):
-            _put(children, str(key), child, where)
+        _put(children, _name_of(key), child, where)
     return children
+
+
+def _name_of(key: object) -> str:
+    """Return the name of a dictionary key; one that is no text or number is shown."""
+    if isinstance(key, str | int):
+        return str(key)
+    return shown(f"object of {key.origin}" if isinstance(key, Instance) else str(key))
 
 
 def _put(into: dict[str, Any], name: str, value: object, where: str) -> None:
@@ -107,6 +129,8 @@ def _state_dict(module: Instance, where: str) -> dict[str, Any]:
         for name, tensor in parts[0].items():
             if is_tensor(tensor):
                 _put(found, f"{prefix}{name}", tensor, where)
+            elif tensor is not None:
+                _put(found, f"{prefix}{name}", UnreadTensor(type(tensor).__name__), where)
         waiting.extend((f"{prefix}{name}.", child, depth + 1) for name, child in parts[1].items())
     return dict(sorted(found.items()))
 

@@ -111,6 +111,22 @@ class View:
             )
         return self.array(name).reshape(length)
 
+    def row_factors(self, name: str, rows: int) -> Array:
+        """Return one factor a row, stored as (rows,) or (rows, 1).
+
+        A single row (1, rows) normalises columns and is refused.
+
+        Raises:
+            InputError: missing, of another shape, not real, or not finite.
+        """
+        shape = self._shape(name)
+        if shape not in ((rows,), (rows, 1)):
+            raise InputError(
+                f"{self.layout}: expected {shown(self.prefix + name)} with one factor a row, "
+                f"of shape ({rows}, 1), but got {shape}"
+            )
+        return self.array(name).reshape(rows)
+
     def one_of(self, names: Iterable[str], *, required: bool = True) -> str | None:
         """Return the one name of a list that is stored.
 
@@ -128,7 +144,7 @@ class View:
 
     def unused(self) -> list[str]:
         """Return the stored names that nothing has read."""
-        return [name for name in self.tensors if name not in self.used]
+        return sorted(name for name in self.tensors if name not in self.used)
 
     def _shape(self, name: str) -> tuple[int, ...]:
         if not self.has(name):

@@ -43,7 +43,7 @@ def _state(view: View) -> tuple[StateWeight, tuple[str, ...]]:
     for v_name, g_name in _NORMALISED:
         if name == v_name:
             v = view.square(v_name)
-            g = view.vector(g_name, len(v))
+            g = view.row_factors(g_name, len(v))
             note = f"{v_name[:-2]} is stored with weight normalisation, one factor a row"
             return RowNormalisedWeight(v=v, g=g), (note,)
     return PlainWeight(view.square(str(name))), ()

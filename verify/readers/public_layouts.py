@@ -153,7 +153,7 @@ def _idl_input(view: View, constants: Constants, m: int) -> tuple[AffineInput, d
 
 def _build_pcdeq(view: View, constants: Constants) -> Parts:
     v = view.square("f.W.weight_v")
-    g = view.vector("f.W.weight_g", len(v))
+    g = view.row_factors("f.W.weight_g", len(v))
     negative = bool((g[:, None] * v < 0).any())
     sign = "some entries of W are negative" if negative else "all entries of W are >= 0"
     notes = (
