@@ -7,7 +7,7 @@ from typing import Literal
 from verify.errors import InputError
 from verify.readers.pickle_stream import PickleStream
 from verify.readers.pickle_values import StorageRef
-from verify.readers.torch_objects import TORCH_CALLS, Storages, storage_bytes, storage_of
+from verify.readers.torch_objects import TORCH_CALLS, StorageIndex, Storages, storage_bytes
 
 _MAGIC = 0x1950A86A20F9469CFC6C
 _PROTOCOL = 1001
@@ -21,15 +21,9 @@ def read_legacy(content: bytes, where: str) -> tuple[object, Storages, list[str]
         InputError: another magic number or version, or storages that do not fill the file.
         UnsafeFileError: one of the pickles asks for something that would run code.
     """
-    found: dict[str, StorageRef] = {}
-
-    def persistent(identity: object) -> object:
-        value = storage_of(identity, where)
-        if isinstance(value, StorageRef) and found.setdefault(value.key, value) != value:
-            raise InputError(f"{where}: expected one type and size a storage, but got two")
-        return value
-
-    stream = PickleStream(content, where, persistent=persistent, calls=TORCH_CALLS)
+    index = StorageIndex(where)
+    found = index.found
+    stream = PickleStream(content, where, persistent=index, calls=TORCH_CALLS)
     if stream.run() != _MAGIC or stream.run() != _PROTOCOL:
         raise InputError(f"{where}: expected a file written by torch.save, but got another pickle")
     system = stream.run()

@@ -68,9 +68,10 @@ class UnreadTensor:
 
 @dataclass(eq=False)
 class DtypeRef:
-    """A NumPy dtype; ``code`` is None for one that is not read."""
+    """A NumPy dtype; ``code`` is None for one that is not read, ``open`` till its state is set."""
 
     code: str | None
+    open: bool = True
 
 
 @dataclass(eq=False)
@@ -81,6 +82,7 @@ class ArrayRef:
     shape: tuple[int, ...] = ()
     fortran: bool = False
     raw: bytes = b""
+    scalar: bool = False
 
 
 def is_key(value: object) -> bool:
@@ -105,6 +107,12 @@ def _ordered_dict(name: Name, arguments: tuple[Any, ...]) -> dict[Any, Any]:
             raise _malformed(name, "pairs of a key and a value")
         built[pair[0]] = pair[1]
     return built
+
+
+def _counter(name: Name, arguments: tuple[Any, ...]) -> dict[Any, Any]:
+    if arguments and not isinstance(arguments[0], dict):
+        raise _malformed(name, "a dictionary")
+    return _ordered_dict(name, arguments)
 
 
 def _default_dict(name: Name, arguments: tuple[Any, ...]) -> dict[Any, Any]:
@@ -138,7 +146,7 @@ def _bytes(name: Name, arguments: tuple[Any, ...]) -> bytes:
     if isinstance(first, bytes | bytearray):
         return bytes(first)
     if isinstance(first, str):
-        return _encode(name, (first, "latin1"))
+        return _encode(name, arguments)
     if isinstance(first, list) and all(type(i) is int and 0 <= i < 256 for i in first):
         return bytes(first)
     raise _malformed(name, "bytes")
@@ -166,7 +174,9 @@ def _device(name: Name, arguments: tuple[Any, ...]) -> str:
 
 def _dtype(name: Name, arguments: tuple[Any, ...]) -> DtypeRef:
     code = arguments[0] if arguments else None
-    known = isinstance(code, str) and _NUMPY_CODE.fullmatch(code)
+    # The form that NumPy writes: a type and a demand for a copy, whose byte order may be set.
+    copied = len(arguments) == 3 and not arguments[1] and bool(arguments[2])
+    known = copied and isinstance(code, str) and _NUMPY_CODE.fullmatch(code)
     return DtypeRef(str(code) if known else None)
 
 
@@ -182,13 +192,13 @@ def _scalar(name: Name, arguments: tuple[Any, ...]) -> ArrayRef:
         raw = _encode(name, (raw,))
     if not isinstance(dtype, DtypeRef) or not isinstance(raw, bytes):
         raise _malformed(name, "a dtype and bytes")
-    return ArrayRef(dtype, (), False, raw)
+    return ArrayRef(dtype, (), False, raw, scalar=True)
 
 
 def _from_buffer(name: Name, arguments: tuple[Any, ...]) -> ArrayRef:
     raw, dtype, shape, order = (*arguments, None, None, None, None)[:4]
     fits = isinstance(raw, bytes | bytearray) and isinstance(dtype, DtypeRef)
-    if not fits or not isinstance(shape, tuple):
+    if not fits or not isinstance(shape, tuple) or order not in ("C", "F"):
         raise _malformed(name, "bytes, dtype, shape and order")
     return ArrayRef(dtype, shape, order == "F", bytes(raw))
 
@@ -199,7 +209,7 @@ def build_array(array: ArrayRef, state: object) -> None:
     Raises:
         UnfitError: another state.
     """
-    if isinstance(state, tuple) and len(state) in (4, 5):
+    if not array.scalar and isinstance(state, tuple) and len(state) in (4, 5):
         shape, dtype, fortran, raw = state[-4:]
         if isinstance(raw, str):
             raw = _encode(Name("numpy", "ndarray"), (raw,))
@@ -213,7 +223,14 @@ def build_array(array: ArrayRef, state: object) -> None:
 
 
 def build_dtype(dtype: DtypeRef, state: object) -> None:
-    """Set a dtype's byte order; structured types are not read."""
+    """Set a dtype's byte order, once; structured types are not read.
+
+    Raises:
+        UnfitError: its state is set a second time.
+    """
+    if not dtype.open:
+        raise _malformed(Name("numpy", "dtype"), "the one state of a dtype")
+    dtype.open = False
     plain = isinstance(state, tuple) and len(state) >= 5 and state[2:5] == (None, None, None)
     order = state[1] if plain and isinstance(state, tuple) else None
     if order not in ("<", ">", "|", "=") or dtype.code is None:
@@ -225,7 +242,7 @@ def build_dtype(dtype: DtypeRef, state: object) -> None:
 CALLS: dict[str, Callable[[Name, tuple[Any, ...]], object]] = {
     "collections.OrderedDict": _ordered_dict,
     "collections.defaultdict": _default_dict,
-    "collections.Counter": _ordered_dict,
+    "collections.Counter": _counter,
     "torch.Size": _size,
     "torch.device": _device,
     "_codecs.encode": _encode,

@@ -10,7 +10,7 @@ from verify.readers.checkpoint_tree import read_tree
 from verify.readers.legacy_file import read_legacy
 from verify.readers.pickle_stream import PickleStream
 from verify.readers.tensors import TensorBag, read_bytes, shown
-from verify.readers.torch_objects import TORCH_CALLS, Storages, storage_of
+from verify.readers.torch_objects import TORCH_CALLS, StorageIndex, Storages
 from verify.readers.zip_archive import Archive, open_archive
 
 _STORAGE_KEY = re.compile(r"[A-Za-z0-9_]{1,100}")
@@ -57,7 +57,7 @@ def _read_zip(archive: Archive, where: str) -> tuple[object, Storages, list[str]
         )
     stream = PickleStream(
         archive.read(f"{folder}/data.pkl"), where,
-        persistent=lambda identity: storage_of(identity, where), calls=TORCH_CALLS,
+        persistent=StorageIndex(where), calls=TORCH_CALLS,
     )  # fmt: skip
     root = stream.run()
     if stream.position != len(stream.data):

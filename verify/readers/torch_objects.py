@@ -47,6 +47,8 @@ _STORAGES = {
     "QInt32Storage": "qint32", "QUInt4x2Storage": "quint4x2", "QUInt2x4Storage": "quint2x4",
     "UntypedStorage": "untyped",
 }  # fmt: skip
+# Attributes of a tensor that are its numbers.
+_NUMBERS = frozenset(("data", "real", "imag"))
 _HOMES = ("torch", "torch.storage", "torch.cuda")
 _PLAIN_CLASSES = ("torch.Tensor", "torch._tensor.Tensor", "torch.nn.parameter.Parameter",
                   "torch.nn.parameter.Buffer", "torch.nn.Parameter")  # fmt: skip
@@ -75,6 +77,25 @@ def storage_of(identity: object, where: str) -> object:
     if not isinstance(key, str) or type(numel) is not int or not 0 <= numel <= MAX_FILE_BYTES:
         raise InputError(f"{where}: expected a storage with a name and a size, but got neither")
     return StorageRef(_STORAGES[kind.name], key, numel)
+
+
+class StorageIndex:
+    """Turns persistent ids into storages; one key keeps the type and size it was first given."""
+
+    def __init__(self, where: str) -> None:
+        self._where = where
+        self.found: dict[str, StorageRef] = {}
+
+    def __call__(self, identity: object) -> object:
+        """Return what a persistent id names.
+
+        Raises:
+            InputError: a persistent id of another form, or two types or sizes of one storage.
+        """
+        value = storage_of(identity, self._where)
+        if isinstance(value, StorageRef) and self.found.setdefault(value.key, value) != value:
+            raise InputError(f"{self._where}: expected one type and size a storage, but got two")
+        return value
 
 
 def storage_bytes(storage: StorageRef) -> int:
@@ -115,26 +136,39 @@ def _view(name: Name, arguments: tuple[Any, ...], dtype: str, metadata: object) 
     negated = metadata == {"neg": True}
     if metadata and not negated:
         return UnreadTensor(f"{dtype} with metadata")
+    if negated and (dtype == "bool" or dtype.startswith("uint")):
+        return UnreadTensor(f"{dtype} with metadata")
     return TensorRef(storage, offset, size, stride, dtype, negated)
 
 
 def _parameter(name: Name, arguments: tuple[Any, ...]) -> object:
     if not arguments or not isinstance(arguments[0], TensorRef | UnreadTensor | ArrayRef):
         raise _bad(name)
-    return arguments[0]
+    state = arguments[3] if len(arguments) > 3 else None
+    return _with_state(arguments[0], state)
+
+
+def _with_state(tensor: object, state: object) -> object:
+    """Return the tensor, unless its attributes would replace its numbers."""
+    parts = state if isinstance(state, tuple) else (state,)
+    for part in parts:
+        names = part if isinstance(part, dict) else () if part is None else ("data",)
+        if any(name in _NUMBERS or str(name).startswith("__") for name in names):
+            return UnreadTensor("tensor whose attributes replace its numbers")
+    return tensor
 
 
 def _from_type(name: Name, arguments: tuple[Any, ...]) -> object:
     """`_rebuild_from_type_v2(function, class, arguments, state)`."""
     if len(arguments) != 4 or not isinstance(arguments[2], tuple):
         raise _bad(name)
-    function, kind, inner, _ = arguments
+    function, kind, inner, state = arguments
     if not isinstance(function, Name) or str(kind) not in _PLAIN_CLASSES:
         return UnreadTensor(f"tensor of class {_kind(kind)}")
     rebuild = TORCH_CALLS.get(str(function))
     if rebuild is None or rebuild is _from_type:
         return UnreadTensor(f"tensor made by {shown(str(function))}")
-    return rebuild(function, inner)
+    return _with_state(rebuild(function, inner), state)
 
 
 def _unread(kind: str) -> Callable[[Name, tuple[Any, ...]], object]:
@@ -259,9 +293,9 @@ def is_tensor(value: object) -> bool:
 
 def module_parts(value: object) -> tuple[Mapping[Any, Any], Mapping[Any, Any]] | None:
     """Return (tensors, submodules) of a pickled `torch.nn.Module`, or None."""
-    if not isinstance(value, Instance) or not value.states:
+    if not isinstance(value, Instance) or len(value.states) != 1:
         return None
-    state = value.states[-1]
+    state = value.states[0]
     if not isinstance(state, dict):
         return None
     parameters, modules = state.get("_parameters"), state.get("_modules")
