@@ -43,9 +43,10 @@ def pytest_runtest_call(item: pytest.Item) -> None:
         flags = dict(marker.kwargs)
         positional = dict(zip(("model", "condition", "data"), marker.args, strict=False))
         given = {**positional, **flags}
-        if "model" not in given or len(marker.args) > 3:
+        twice = set(positional) & set(flags)
+        if "model" not in given or len(marker.args) > 3 or twice:
             pytest.fail(
-                f"pytest.mark.verify: expected model=..., but got {marker.args!r} and "
+                f"pytest.mark.verify: expected model=... once, but got {marker.args!r} and "
                 f"{sorted(flags)}",
                 pytrace=False,
             )
@@ -130,6 +131,12 @@ class Checker:
 
         settings = flags.get("settings") or {}
         if isinstance(model, Equilibrium):
+            ignored = sorted({"family", "activation", "key"} & set(flags))
+            if ignored:
+                raise InputError(
+                    "verify: expected a network without flags that describe a file, "
+                    f"but got {', '.join(ignored)}"
+                )
             return model, None, settings, {"file": "", "format": "network"}
         if isinstance(model, str | os.PathLike):
             from verify.readers import read_network
@@ -170,11 +177,15 @@ class Checker:
 def _from_arrays(
     model: Mapping[str, Any], flags: Mapping[str, Any]
 ) -> tuple[Any, Data | None, Mapping[str, str], dict[str, str]]:
+    from verify.errors import InputError
     from verify.readers.assembly import assemble
     from verify.readers.declaration import from_flags
     from verify.readers.tensors import TensorBag, stored
 
-    bag = TensorBag({"": {str(name): stored(_array(value)) for name, value in model.items()}})
+    arrays = {str(name): stored(_array(value)) for name, value in model.items()}
+    if len(arrays) != len(model):
+        raise InputError("verify: expected each name once, but got two keys with one text")
+    bag = TensorBag({"": arrays})
     declared = from_flags(
         flags.get("family"), flags.get("activation"), flags.get("settings") or {}, flags.get("key")
     )

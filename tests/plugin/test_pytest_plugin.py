@@ -92,10 +92,12 @@ def test_undecided_fails_too(suite: pytest.Pytester) -> None:
     [
         ('model="bare.npz"', "*--activation*"),
         ('model="missing.npz"', "*missing.npz*"),
-        ('condition="well-posedness"', "*expected model=*"),
+        ('condition="well-posedness"', "*expected model=... once*"),
         ('model="good.npz", condition="nonsense"', "*expected one of*"),
         ('model="good.npz", colour="red"', "*expected flags family*"),
         ("model=7", "*expected a path*"),
+        ('"bad.npz", model="good.npz"', "*expected model=... once*"),
+        ('"good.npz", "well-posedness", condition="well-posedness"', "*expected model=... once*"),
     ],
 )
 def test_a_marker_that_cannot_be_checked_fails(
@@ -180,6 +182,54 @@ def test_state_dict_of_torch_tensors(suite: pytest.Pytester) -> None:
         """)  # fmt: skip
     result = suite.runpytest_subprocess("-p", "no:cacheprovider")  # torch loads once a process
     result.assert_outcomes(passed=1)
+
+
+def test_nothing_that_was_asked_is_ignored(suite: pytest.Pytester) -> None:
+    result = run(suite, """
+        import numpy as np
+        import pytest
+
+        def test_network_with_another_activation(verify):
+            from verify import VerifyError
+            from verify.network import Activation, Equilibrium, PlainWeight
+
+            network = Equilibrium(PlainWeight(np.array([[-1.5]])), Activation("relu"))
+            verify.passes(network)
+            with pytest.raises(VerifyError, match="but got activation"):
+                verify.check(network, activation="leaky_relu(0.9)")
+
+        def test_two_keys_of_one_name(verify):
+            from verify import VerifyError
+
+            with pytest.raises(VerifyError, match="each name once"):
+                verify.check({"W": np.eye(1), 1: np.eye(1), "1": np.eye(1)}, family="equilibrium")
+        """)  # fmt: skip
+    result.assert_outcomes(passed=2)
+
+
+MARKED = '@pytest.mark.verify(model="{}.npz", condition="well-posedness")'
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "pytestmark = pytest.mark.verify(model='bad.npz')\ndef test_it(): pass",
+        f"{MARKED.format('bad')}\nclass TestIt:\n    def test_it(self): pass",
+        f"{MARKED.format('bad')}\nclass TestIt:\n    {MARKED.format('good')}\n"
+        "    def test_it(self): pass",
+        "@pytest.mark.parametrize('x', [pytest.param(1, marks="
+        "pytest.mark.verify(model='bad.npz'))])\ndef test_it(x): pass",
+        "@pytest.mark.verify\ndef test_it(): pass",
+        "@pytest.fixture\ndef late(request):\n"
+        "    request.applymarker(pytest.mark.verify(model='bad.npz'))\n"
+        "def test_it(late): pass",
+        "import unittest\nclass TestIt(unittest.TestCase):\n"
+        f"    {MARKED.format('bad')}\n    def test_it(self): pass",
+        "pytestmark = pytest.mark.verify(model='good.npz', condition='')\ndef test_it(): pass",
+    ],
+)
+def test_a_marker_fails_wherever_it_stands(suite: pytest.Pytester, code: str) -> None:
+    run(suite, f"import pytest\n{code}").assert_outcomes(failed=1)
 
 
 def test_marker_is_registered(suite: pytest.Pytester) -> None:
