@@ -281,3 +281,12 @@ def test_a_reader_that_states_no_digest(tmp_path, monkeypatch):
     loaded = read_network(path, **PLAIN)
     assert loaded.sha256 == hashlib.sha256(b"anything").hexdigest()
     assert (loaded.format, loaded.placeholders) == ("mine", ("mine.Thing",))
+
+
+def test_samples_in_the_file_and_beside_it_are_refused(tmp_path):
+    np.savez(tmp_path / "d.npz", X=np.ones((3, 2)))
+    np.savez(tmp_path / "m.npz", W=np.eye(2) / 2, U=np.eye(2), X=np.ones((1, 2)))
+    declared = 'family = "equilibrium"\nactivation = "relu"\ndata = "d.npz"\n'
+    (tmp_path / "verify.toml").write_text(declared, encoding="utf-8")
+    with pytest.raises(InputError, match="expected samples from one place"):
+        read_network(tmp_path / "m.npz")

@@ -70,8 +70,13 @@ def _declared_data(
 ) -> tuple[Data | None, tuple[str, ...]]:
     """Return the samples that are bundled or declared; a declared digest must match."""
     name = declared.texts.get("data")
-    if name is None or bundled is not None:
+    if name is None:
         return bundled, ()
+    if bundled is not None:
+        raise InputError(
+            f"{shown(str(file), 200)}: expected samples from one place, but got X in the file and "
+            f"the declared data file {shown(name)}"
+        )
     from verify.readers import data_file
 
     if name != Path(name).name or name in ("", ".", "..") or "\\" in name:
