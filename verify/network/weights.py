@@ -111,7 +111,7 @@ class BoxMonotoneWeight(StateWeight):
     """
 
     equation: ClassVar[str] = "W = L^-1 D^-1/2 M D^-1/2 L"
-    origin: ClassVar[str] = "IBP-monDEQ (Wei and Kolter 2021)"
+    origin: ClassVar[str] = "IBP-monDEQ (Wei and Kolter 2022)"
     M: Array
     l: Array  # noqa: E741 - the paper's letter
     m: Fraction

@@ -147,7 +147,7 @@ STRUCTURE_MEASURE = _sufficient(
 )  # fmt: skip
 STRUCTURE_BOX = _sufficient(
     sp.And(MARGIN.symbol > 0, MARGIN.symbol < 1, SCALE_C.symbol > 0), (MARGIN, SCALE_C),
-    "Wei2021",
+    "Wei2022",
     "the symmetric part of D^-1/2 M D^-1/2 is below 1 - m, and L^2 is a diagonal Lyapunov "
     "matrix",
 )  # fmt: skip
