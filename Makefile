@@ -2,7 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+DEMO   := $(VENV)/.installed-demo
 STAMP  := $(VENV)/.installed
+PIP    := $(BIN)/python -m pip --quiet --disable-pip-version-check
 
 export PYTHONSAFEPATH = 1
 
@@ -11,13 +13,18 @@ THREADS := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 NUMBA_NUM_THREADS=1
 
 .PHONY: demo test soundness bench lint wheel clean
 
-$(STAMP): pyproject.toml constraints.txt
+# The demo needs neither torch nor the test tools, so it does not wait for them.
+$(DEMO): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "verify needs Python 3.11 or newer; set PYTHON=python3.11")'
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e ".[test,dev]"
+	$(PIP) install -c constraints.txt -e ".[demo]"
 	touch $@
 
-demo: $(STAMP)
+$(STAMP): $(DEMO)
+	$(PIP) install -c constraints.txt -e ".[test,dev]"
+	touch $@
+
+demo: $(DEMO)
 	$(BIN)/verify demo
 
 # Counted campaigns run at a tenth of their count, with fixed seeds.
