@@ -83,7 +83,7 @@ def _leaky_relu(activation: Activation) -> SlopeClass:
         bounded=False,
         piecewise_linear=True,
         monotone=slope >= 0,
-        why=f"s' is {slope} for z < 0 and 1 for z > 0, each on a whole half-line",
+        why=f"sigma' is {slope} for v < 0 and 1 for v > 0, each on a whole half-line",
     )
 
 
@@ -98,13 +98,13 @@ def _elu(activation: Activation) -> SlopeClass:
         bounded=False,
         piecewise_linear=False,
         monotone=True,
-        why=f"s' is 1 for z > 0 and {a} exp(z), strictly between 0 and {a}, for z < 0",
+        why=f"sigma' is 1 for v > 0 and {a} exp(v), strictly between 0 and {a}, for v < 0",
     )
 
 
 def _softplus(activation: Activation) -> SlopeClass:
     _positive(activation)
-    return _strict(activation, 0, 1, False, "s' = 1/(1 + exp(-beta z)) lies strictly in (0, 1)")
+    return _strict(activation, 0, 1, False, "sigma' = 1/(1 + exp(-beta v)) lies strictly in (0, 1)")
 
 
 def _strict(
@@ -137,39 +137,45 @@ def _pieces(
 
 _TABLE: dict[str, _Rule] = {
     "relu": lambda s: _pieces(
-        s, 0, 1, False, "s' is 0 for z < 0 and 1 for z > 0, each on a whole half-line"
+        s, 0, 1, False, "sigma' is 0 for v < 0 and 1 for v > 0, each on a whole half-line"
     ),
     "leaky_relu": _leaky_relu,
     "elu": _elu,
     "tanh": lambda s: _strict(
-        s, 0, 1, True, "s' = 1 - tanh(z)^2 lies in (0, 1] and equals 1 at z = 0 only"
+        s, 0, 1, True, "sigma' = 1 - tanh(v)^2 lies in (0, 1] and equals 1 at v = 0 only"
     ),
     "sigmoid": lambda s: _strict(
         s,
         0,
         Fraction(1, 4),
         True,
-        "s' = s (1 - s) with s in (0, 1) lies in (0, 1/4] and equals 1/4 at z = 0 only",
+        "sigma' = sigma (1 - sigma), 0 < sigma < 1, lies in (0, 1/4] and equals 1/4 at v = 0 only",
     ),
     "softplus": _softplus,
-    "identity": lambda s: _pieces(s, 1, 1, False, "s' is 1 everywhere"),
-    "abs": lambda s: _pieces(s, -1, 1, False, "s' is -1 for z < 0 and 1 for z > 0", monotone=False),
+    "identity": lambda s: _pieces(s, 1, 1, False, "sigma' is 1 everywhere"),
+    "abs": lambda s: _pieces(
+        s, -1, 1, False, "sigma' is -1 for v < 0 and 1 for v > 0", monotone=False
+    ),
     "hardtanh": lambda s: _pieces(
-        s, 0, 1, True, "s' is 1 for |z| < 1 and 0 for |z| > 1, and s is continuous"
+        s, 0, 1, True, "sigma' is 1 for |v| < 1 and 0 for |v| > 1, and sigma is continuous"
     ),
     "relu6": lambda s: _pieces(
-        s, 0, 1, True, "s' is 1 for 0 < z < 6 and 0 for z < 0 and z > 6, and s is continuous"
+        s,
+        0,
+        1,
+        True,
+        "sigma' is 1 for 0 < v < 6 and 0 for v < 0 and v > 6, and sigma is continuous",
     ),
     "softsign": lambda s: _strict(
-        s, 0, 1, True, "s' = 1/(1 + |z|)^2 lies in (0, 1] and equals 1 at z = 0 only"
+        s, 0, 1, True, "sigma' = 1/(1 + |v|)^2 lies in (0, 1] and equals 1 at v = 0 only"
     ),
     "gelu": lambda s: _strict(
         s,
         Fraction(-13, 100),
         Fraction(113, 100),
         False,
-        "s' = Phi(z) + z phi(z), s'' = (2 - z^2) phi(z), so s' lies between its values at "
-        "-sqrt(2) and sqrt(2), -0.1289... and 1.1289... (ball arithmetic)",
+        "sigma' = Phi(v) + v phi(v), sigma'' = (2 - v^2) phi(v), so sigma' lies between its "
+        "values at -sqrt(2) and sqrt(2), -0.1289... and 1.1289... (ball arithmetic)",
         monotone=False,
     ),
     "silu": lambda s: _strict(
@@ -177,8 +183,9 @@ _TABLE: dict[str, _Rule] = {
         Fraction(-1, 10),
         Fraction(11, 10),
         False,
-        "s'(z) + s'(-z) = 1 and, with p = 1/(1 + exp(-z)), s' = p + z p (1 - p) has its extrema "
-        "where z tanh(z/2) = 2, with values -0.0998... and 1.0998... (ball arithmetic)",
+        "sigma'(v) + sigma'(-v) = 1 and, with p = 1/(1 + exp(-v)), sigma' = p + v p (1 - p) "
+        "has its extrema where v tanh(v/2) = 2, with values -0.0998... and 1.0998... (ball "
+        "arithmetic)",
         monotone=False,
     ),
     "sin": lambda s: _strict(

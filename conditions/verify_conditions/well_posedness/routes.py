@@ -56,10 +56,6 @@ TWO_SIDED = 4096
 # Applicability -------------------------------------------------------------------------------
 
 
-def _always(problem: Problem) -> str | None:
-    return None
-
-
 def _nonnegative(problem: Problem) -> str | None:
     if problem.nonnegative_slopes:
         return None

@@ -25,8 +25,8 @@ MU_2 = quantity(
     latex=r"\lambda_{\max}\!\left(\tfrac12(W+W^{\top})\right)",
 )  # fmt: skip
 MU_ETA = quantity(
-    "mu_eta", "smallest weighted infinity-norm matrix measure of W over all weights eta > 0",
-    latex=r"\min_{\eta>0}\mu_{\infty,\eta}(W)",
+    "mu_eta", "infimum over all weights eta > 0 of the weighted infinity-norm matrix measure of W",
+    latex=r"\inf_{\eta>0}\mu_{\infty,\eta}(W)",
 )  # fmt: skip
 LAMBDA_S = quantity(
     "lambda_S",
@@ -44,8 +44,9 @@ MU_2_V = quantity(
 )  # fmt: skip
 MU_ETA_V = quantity(
     "mu_eta_V",
-    "smallest weighted infinity-norm matrix measure of V = (beta - alpha)(I - alpha W)^-1 W",
-    latex=r"\min_{\eta>0}\mu_{\infty,\eta}(V)",
+    "infimum over all weights eta > 0 of the weighted infinity-norm matrix measure of "
+    "V = (beta - alpha)(I - alpha W)^-1 W",
+    latex=r"\inf_{\eta>0}\mu_{\infty,\eta}(V)",
 )  # fmt: skip
 MARGIN = quantity("m", "margin m of the monotone parametrisation")
 MEASURE_BOUND = quantity("m", "bound m of the matrix measure in the parametrisation")
