@@ -166,7 +166,7 @@ def _skipped(console: Any, routes: Sequence[Record]) -> None:
     for route in routes:
         reasons.setdefault(clean(route["why"]), []).append(clean(route["title"]))
     if reasons:
-        lines = [f"{capitalised(', '.join(titles))}: {why}" for why, titles in reasons.items()]
+        lines = [f"{capitalised('; '.join(titles))}: {why}" for why, titles in reasons.items()]
         _list(console, "Not tried", lines)
 
 
