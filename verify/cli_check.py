@@ -129,6 +129,8 @@ def check_models(request: Request) -> int:
     return combined_exit_code(codes)
 
 
+_NO_INPUT_MAP = "the samples are not used: b(x) cannot be evaluated from this file"
+
 # Below this size of the files one thread is the fastest: more only wait for each other.
 _ONE_THREAD_BYTES = 16 << 20
 
@@ -152,7 +154,9 @@ def _check_one(
     try:
         certificates = _certificates(model, request, settings, data, run, say)
     except VerifyError as error:
-        return Outcome(model, code=error.exit_code, problem=printable(error))
+        several = len(request.models) > 1 and Path(model).name not in str(error)
+        problem = f"{model!r}: {error}" if several else str(error)
+        return Outcome(model, code=error.exit_code, problem=printable(problem))
     except Exception as error:
         return Outcome(
             model, code=EXIT_INTERNAL, problem=printable(f"{model}: {describe_defect(error)}")
@@ -175,7 +179,9 @@ def _certificates(
 ) -> tuple[Certificate, ...]:
     from verify.condition import Effort
     from verify.engine import check
+    from verify.network import AffineInput, ReluFeatureInput
     from verify.readers import read_network
+    from verify.readers.assembly import check_data_fits, with_notes
 
     say(f"reading {printable(model)}")
     loaded = read_network(
@@ -185,9 +191,14 @@ def _certificates(
         settings=settings,
         key=request.key,
     )
+    network = loaded.network
+    if data is not None and request.data is not None:
+        check_data_fits(network, data, printable(repr(request.data)))
+        if not isinstance(network.input, AffineInput | ReluFeatureInput):
+            network = with_notes(network, [_NO_INPUT_MAP])
     effort = Effort(backend=request.backend, budget=request.budget, all_routes=request.all_routes)
     certificates = check(
-        loaded.network,
+        network,
         data if data is not None else loaded.data,
         run,
         conditions=request.conditions or None,

@@ -322,3 +322,42 @@ def test_progress_is_silent_without_a_terminal(
 ) -> None:
     assert not sys.stderr.isatty()
     assert verify_command("check", models / "good.npz", *flags).err == ""
+
+
+# --- what is refused or not used is named --------------------------------------------------------
+
+
+def test_samples_of_another_dimension_name_their_file(
+    verify_command: Any, tmp_path: Path, flags: list[str]
+) -> None:
+    np.savez(tmp_path / "w.npz", W=np.eye(2) / 2, U=np.ones((2, 3)))
+    np.savez(tmp_path / "samples.npz", X=np.ones((5, 2)))
+    done = verify_command("check", tmp_path / "w.npz", *flags, "--data", tmp_path / "samples.npz")
+    assert done.code == 2
+    assert "samples.npz': expected samples X of shape (n, 3), but got (5, 2)" in done.err
+
+
+def test_samples_without_an_input_map_are_said_to_be_unused(
+    verify_command: Any, tmp_path: Path, flags: list[str]
+) -> None:
+    np.savez(tmp_path / "w.npz", W=np.eye(2) / 2)
+    np.savez(tmp_path / "samples.npz", X=np.ones((5, 2)))
+    done = verify_command("check", tmp_path / "w.npz", *flags, "--data", tmp_path / "samples.npz")
+    assert done.code == 0
+    assert "the samples are not used" in done.out
+
+
+def test_of_several_files_the_refused_one_is_named(
+    verify_command: Any, tmp_path: Path, flags: list[str]
+) -> None:
+    np.savez(tmp_path / "good.npz", W=np.eye(2) / 2)
+    np.savez(tmp_path / "oblong.npz", W=np.ones((2, 3)))
+    done = verify_command("check", tmp_path / "good.npz", tmp_path / "oblong.npz", *flags)
+    assert done.code == 2
+    assert "oblong.npz': equilibrium: expected 'W' to be square, but got (2, 3)" in done.err
+
+
+def test_a_folder_is_called_a_folder(verify_command: Any, tmp_path: Path, flags: list[str]) -> None:
+    done = verify_command("check", tmp_path, *flags)
+    assert done.code == 2
+    assert "but got a folder" in done.err

@@ -269,7 +269,7 @@ def test_plain(tmp_path, shapes, dimension, has_bias):
 
 
 WRONG = [
-    ({"W": (N, D)}, r"expected 'W' of shape \(3, any\), but got \(4, 3\)"),
+    ({"W": (N, D)}, r"expected 'W' to be square, but got \(4, 3\)"),
     ({"W": (N, N), "A": (N, N)}, "expected exactly one of .* but got 'W' and 'A'"),
     ({"W": (N, N), "U": (D, N)}, r"expected 'U' of shape \(4, any\), but got \(3, 4\)"),
     ({"W": (N, N), "U": (N, D), "B": (N, D)}, "but got 'U' and 'B'"),

@@ -95,7 +95,11 @@ class View:
             InputError: missing, of another shape, not real, or not finite.
         """
         shape = self._shape(name)
-        return self.matrix(name, rows=shape[1] if len(shape) == 2 else None)
+        if len(shape) == 2 and shape[0] != shape[1]:
+            raise InputError(
+                f"{self.layout}: expected {shown(self.prefix + name)} to be square, but got {shape}"
+            )
+        return self.matrix(name)
 
     def vector(self, name: str, length: int) -> Array:
         """Return a vector; a single row or column counts as one.

@@ -61,7 +61,8 @@ def _format(file: Path, where: str) -> str:
     known = registry.names("readers")
     if name not in known:
         listed = ", ".join(f".{n}" for n in sorted({*known, *_ALIASES}))
-        raise InputError(f"{where}: expected a model as {listed}, but got {shown(file.suffix)}")
+        found = "a folder" if file.is_dir() else shown(file.suffix)
+        raise InputError(f"{where}: expected a model as {listed}, but got {found}")
     return name
 
 
