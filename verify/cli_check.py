@@ -104,6 +104,8 @@ def check_models(request: Request) -> int:
     run = _run(request.run_folder)
     if request.trust:
         complain("--trust: no installed family needs code of its own, so nothing was imported")
+    if run is not None:
+        complain("--run: no installed condition looks at a training run yet, so it changes nothing")
     data: Data | None = None
     if request.data is not None:
         from verify.readers import read_data

@@ -44,6 +44,12 @@ class BackendError(VerifyError, RuntimeError):
     exit_code = 5
 
 
+class MissingBackendError(BackendError):
+    """The backend that was asked for is not installed; another one would do."""
+
+    exit_code = 2
+
+
 class ContradictionError(VerifyError, RuntimeError):
     """Two rigorous routes disagree: a defect of this program, never an answer."""
 

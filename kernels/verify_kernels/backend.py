@@ -20,7 +20,7 @@ from functools import cache
 from importlib.metadata import entry_points
 from types import ModuleType
 
-from verify.errors import BackendError, PluginError
+from verify.errors import BackendError, MissingBackendError, PluginError
 
 # ``auto`` takes CuPy for matrices at least this large. None: no device has been measured, so
 # ``auto`` stays with NumPy.
@@ -36,7 +36,7 @@ def get_backend(name: str = "auto", *, size: int = 0) -> ModuleType:
         size: the larger dimension of the matrices, for ``auto``.
 
     Raises:
-        BackendError: no such backend, or what it needs is not installed.
+        MissingBackendError: no such backend, or what it needs is not installed.
         PluginError: two distributions claim the name.
     """
     if name != "auto":
@@ -52,7 +52,7 @@ def _load(name: str) -> ModuleType:
     found = [point for (other, _), point in known.items() if other == name]
     if not found:
         names = sorted({other for other, _ in known})
-        raise BackendError(f"get_backend: expected one of {names}, but got {name!r}")
+        raise MissingBackendError(f"get_backend: expected one of {names}, but got {name!r}")
     if len(found) > 1:
         values = sorted(point.value for point in found)
         raise PluginError(f"get_backend: expected one backend {name!r}, but got {values}")
@@ -62,7 +62,7 @@ def _load(name: str) -> ModuleType:
         if require is not None:
             require()
     except ImportError as error:
-        raise BackendError(
+        raise MissingBackendError(
             f"get_backend: expected {error.name!r} to be installed for the backend {name!r}, "
             f"but got {error}; see the optional dependencies"
         ) from error

@@ -127,8 +127,14 @@ class Shown:
 
 
 def of_route(route: Record) -> list[Shown]:
-    """Return the witnesses of a route's quantities and facts."""
-    found = [*route["quantities"].values(), *route["facts"].values()]
+    """Return the witnesses of a route's facts, and those of quantities where they speak for it.
+
+    The witness of a quantity proves the end of its enclosure on which the statement rests. Where a
+    sufficient hypothesis is false the other end says so, and the witness would mislead.
+    """
+    misses = route["truth"] == "refuted" and route["direction"] == "sufficient"
+    found = [] if misses else [*route["quantities"].values()]
+    found += route["facts"].values()
     return [shown(item["witness"]) for item in found if item.get("witness")]
 
 

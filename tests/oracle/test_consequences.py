@@ -56,7 +56,7 @@ BY_HAND = {
         "Lipschitz constant b -> z (matrix-measure)": Fraction(2),
         "step of the averaged iteration (matrix-measure)": Fraction(1),
         "contraction factor of the averaged iteration (matrix-measure)": Fraction(1, 2),
-        "iterations for 1e-6": Fraction(20),  # 2^20 > 10^6 > 2^19
+        "iterations that shrink the error by 1e-6": Fraction(20),  # 2^20 > 10^6 > 2^19
         "spectral radius of W": Fraction(1, 2),
     },
     (-3.0, "relu"): {

@@ -214,7 +214,7 @@ def _iterations(
         count = max(1, -(-needed.hi.numerator // needed.hi.denominator))
     return [
         Consequence(
-            "iterations for 1e-6",
+            "iterations that shrink the error by 1e-6",
             "fixed-point iterations after which the error is at most 1e-6 times the first one, "
             f"{_norm_of(route)}",
             Enclosure.exact(count), r"\lceil " + str(sp.latex(formula)) + r" \rceil", route,
