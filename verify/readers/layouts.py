@@ -206,7 +206,7 @@ class Constants:
         if full not in self.settings:
             raise SettingsError(
                 f"--set {full}: expected {meaning} of the layout {self.layout}, which the tensors "
-                f"do not tell, but got nothing; add what training used, as in --set {full}={example}"
+                f"do not tell, but got nothing; add what training used, as --set {full}={example}"
             )
         return self.settings[full]
 
