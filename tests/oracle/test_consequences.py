@@ -212,3 +212,13 @@ def test_structural_routes(route, weight, holds):
     plain = claim_of(PlainWeight(np.eye(2) / 4))
     assert not any(entry["name"] == route and entry["truth"] != "skipped"
                    for entry in plain["routes"])  # fmt: skip
+
+
+def test_the_averaged_factor_is_shown_where_it_is_zero():
+    """W = I/2: one averaged step with a = 2 lands on the equilibrium; the root is of about 0."""
+    network = Equilibrium(PlainWeight(np.eye(3) / 2), Activation("relu"))
+    (certificate,) = check(network, conditions=["well-posedness"])
+    named = {item["name"]: item for item in certificate.claim["consequences"]}
+    factor = named["contraction factor of the averaged iteration (monotone)"]
+    assert endpoint_from_hex(factor["lo"]) == 0
+    assert endpoint_from_hex(factor["hi"]) < Fraction(1, 10**3)

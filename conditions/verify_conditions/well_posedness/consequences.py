@@ -102,7 +102,7 @@ _FORMULAS: tuple[_Formula, ...] = (
              relu_only=True),
     _Formula("contraction factor of the averaged iteration (monotone)",
              "factor by which that iteration shrinks the error, Euclidean norm", "monotone",
-             sp.sqrt(1 - _MONOTONE_MARGIN**2 / NORM_M**2), relu_only=True),
+             sp.sqrt(sp.Max(0, 1 - _MONOTONE_MARGIN**2 / NORM_M**2)), relu_only=True),
     _Formula("Lipschitz constant b -> z (matrix-measure)",
              f"bound of the change of z relative to the change of b, {_WEIGHTED}",
              "matrix-measure", _BETA / (1 - sp.Max(0, _BETA * _MU_ETA))),
