@@ -70,7 +70,7 @@ class Checker:
         Args:
             model: a path, a `verify.network.Equilibrium`, or a mapping of names to arrays or
                 tensors (a state dict), which needs ``family`` and ``activation`` as flags.
-            data: a path, a `verify.network.Data`, an array X, a mapping with X and y, or None.
+            data: a path, a `verify.network.Data`, an array X, a mapping with X, y and Z, or None.
             conditions: names; none means every installed condition.
             flags: family, activation, key, settings (``"condition.key"`` to exact text), backend,
                 budget, all_routes.
@@ -206,6 +206,7 @@ def _array(value: Any) -> Any:
 
 
 def _data(data: Any, root: Path) -> Data:
+    from verify.errors import InputError
     from verify.network import Data as DataValue
     from verify.readers import read_data
     from verify.readers.data_file import data_from
@@ -217,10 +218,13 @@ def _data(data: Any, root: Path) -> Data:
         return read_data(root / data)
     if not isinstance(data, Mapping):
         data = {"X": data}
-    y = data.get("y")
-    return data_from(
-        stored(_array(data.get("X"))), None if y is None else stored(_array(y)), "the given data"
-    )
+    unknown = sorted(str(name) for name in set(data) - {"X", "y", "Z"})
+    if "X" not in data or unknown:
+        raise InputError(
+            f"verify: expected data with X and optionally y and Z, but got {sorted(map(str, data))}"
+        )
+    y, Z = (None if data.get(name) is None else stored(_array(data[name])) for name in ("y", "Z"))
+    return data_from(stored(_array(data["X"])), y, "the given data", Z=Z)
 
 
 def _failure(certificates: list[Certificate], again: str) -> str:

@@ -1,5 +1,6 @@
 """The pytest plug-in, run on small test suites of its own."""
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
@@ -171,7 +172,8 @@ def test_fixture_checks_paths_arrays_and_networks(suite: pytest.Pytester) -> Non
 
 
 def test_state_dict_of_torch_tensors(suite: pytest.Pytester) -> None:
-    pytest.importorskip("torch")
+    if find_spec("torch") is None:  # an import here would be undone with the fixture
+        pytest.skip("torch is not installed")
     suite.makepyfile("""
         import torch
 
@@ -253,3 +255,28 @@ def test_plugin_file_is_an_entry_point() -> None:
 
     (point,) = (p for p in entry_points(group="pytest11") if p.value == "verify.pytest_plugin")
     assert Path(point.load().__file__).name == "pytest_plugin.py"
+
+
+def test_a_mapping_of_data_is_taken_whole_or_refused(pytester: pytest.Pytester) -> None:
+    pytester.makepyfile(
+        """
+        import numpy as np
+        import pytest
+
+        from verify.errors import InputError
+
+        MODEL = {"W": np.array([[0.5]]), "U": np.eye(1), "b": np.zeros(1)}
+        FLAGS = {"family": "equilibrium", "activation": "relu"}
+
+        def test_outputs_count(verify):
+            data = {"X": np.array([[1.0]]), "Z": np.array([[2.25]])}
+            (certificate,) = verify.passes(MODEL, data, **FLAGS)
+            (row,) = certificate.claim["samples"]["rows"]
+            assert float.fromhex(row["distance"]) >= 0.25
+
+        def test_other_names_are_refused(verify):
+            with pytest.raises(InputError, match="expected data with X"):
+                verify.check(MODEL, {"X": np.array([[1.0]]), "z": np.array([[2.25]])}, **FLAGS)
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)

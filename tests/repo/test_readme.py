@@ -31,4 +31,4 @@ def test_the_marker_of_the_readme_works(pytester):
     exec(ARRAYS.replace('"w.npz"', f'"{monkey}/w.npz"'), names)
     flags = 'model="w.npz", family="equilibrium", activation="relu"'
     pytester.makepyfile("import pytest\n\n" + MARKER.replace('model="model.pt"', flags))
-    pytester.runpytest_inprocess().assert_outcomes(passed=1)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=1)
