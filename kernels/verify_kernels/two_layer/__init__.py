@@ -1,0 +1,1 @@
+"""The regularised risk of a two-layer network: its formulas, its constants, its values."""
