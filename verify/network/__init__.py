@@ -7,6 +7,8 @@ from verify.network.equilibrium import Equilibrium as Equilibrium
 from verify.network.equilibrium import OpaqueInput as OpaqueInput
 from verify.network.equilibrium import ReluFeatureInput as ReluFeatureInput
 from verify.network.equilibrium import Run as Run
+from verify.network.equilibrium import StoredCheckpoint as StoredCheckpoint
+from verify.network.two_layer import TwoLayer as TwoLayer
 from verify.network.weights import BoxMonotoneWeight as BoxMonotoneWeight
 from verify.network.weights import LowRankRowScaledWeight as LowRankRowScaledWeight
 from verify.network.weights import MonotoneWeight as MonotoneWeight
@@ -18,3 +20,6 @@ from verify.network.weights import ScaledGaussianWeight as ScaledGaussianWeight
 from verify.network.weights import SoftplusMonotoneWeight as SoftplusMonotoneWeight
 from verify.network.weights import StateWeight as StateWeight
 from verify.network.weights import UpperTriangularWeight as UpperTriangularWeight
+
+Network = Equilibrium | TwoLayer
+"""Every family that can be read."""

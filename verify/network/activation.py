@@ -81,7 +81,7 @@ class Activation:
                 f"leaky_relu(0.01), or a formula in z as in log(1+exp(z)), but got {text!r}"
             )
         parse_expression(text.strip())
-        return cls(EXPRESSION, (), text.strip())
+        return cls(EXPRESSION, (), " ".join(text.split()))
 
     @classmethod
     def _named(cls, name: str, inside: str, text: str) -> Activation:
@@ -116,6 +116,15 @@ class Activation:
     def formula(self) -> sp.Expr:
         """Return the definition as an unevaluated SymPy expression in ``variable()``."""
         return parse_expression(self.expression())
+
+    def at(self, inner: str) -> str:
+        """Return the activation applied to a term, as in ``relu(W z + b)``, for a person."""
+        return f"{self if self.is_named else 'sigma'}({inner})"
+
+    @property
+    def where(self) -> str:
+        """What defines sigma in a sentence with `at`: nothing for a named activation."""
+        return "" if self.is_named else f", sigma(z) = {self.text}"
 
     def __str__(self) -> str:
         inside = ", ".join(map(str, self.parameters))

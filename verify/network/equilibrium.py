@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verify.network.activation import Activation
+from verify.network.two_layer import TwoLayer
 from verify.network.weights import Array, StateWeight
 
 
@@ -92,7 +93,8 @@ class Equilibrium:
     def equation(self) -> str:
         """The equation in words of the field."""
         where = f", {self.input.equation}" if self.input is not None else ""
-        return f"z = {self.activation}(W z + b){where}; {self.weight.equation}"
+        sigma = self.activation
+        return f"z = {sigma.at('W z + b')}{where}; {self.weight.equation}{sigma.where}"
 
     def tensors(self) -> Mapping[str, Array]:
         """All tensors by role, for digests; roles are stable across file formats."""
@@ -122,8 +124,32 @@ class Data:
         return int(np.shape(self.X)[0])
 
 
+@dataclass(frozen=True, eq=False)
+class StoredCheckpoint:
+    """One stored state of the network along its training.
+
+    Args:
+        step: the number of training steps that it states, or None.
+        name: of its file.
+        network: of the same family and shapes as the network that is checked.
+    """
+
+    step: int | None
+    name: str
+    network: Equilibrium | TwoLayer
+
+
 @dataclass(frozen=True)
 class Run:
-    """What is declared about the training run."""
+    """What is declared about the training run, and its checkpoints in order."""
 
     settings: Mapping[str, object] = field(default_factory=dict)
+    checkpoints: tuple[StoredCheckpoint, ...] = ()
+
+    def tensors(self) -> Mapping[str, Array]:
+        """All tensors by place in the run and role, for digests."""
+        return {
+            f"run.{place}.{role}": array
+            for place, checkpoint in enumerate(self.checkpoints)
+            for role, array in checkpoint.network.tensors().items()
+        }

@@ -1,0 +1,100 @@
+"""Two-layer networks u(x) = a . sigma(W x + b) + c with one output."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from verify.errors import InputError
+from verify.network.activation import Activation
+from verify.network.weights import Array
+
+_LARGEST_INTEGER = 2**53
+
+
+@dataclass(frozen=True, eq=False)
+class TwoLayer:
+    """u(x) = a . sigma(W x + b) + c, sigma applied to every coordinate, x in R^d.
+
+    A bias that is None does not exist; one that is zero does, which matters where it is trained.
+
+    Args:
+        W: inner weights, shape (p, d), p >= 1, d >= 1.
+        a: outer weights, shape (p,).
+        activation: sigma.
+        b: inner biases, shape (p,), or None.
+        c: outer bias, shape () or (1,), kept as (1,), or None.
+        notes: what the reader saw and a person should know, one sentence each.
+
+    Raises:
+        InputError: a wrong shape, or entries that are not finite real numbers of 64 bits.
+    """
+
+    W: Array
+    a: Array
+    activation: Activation
+    b: Array | None = None
+    c: Array | None = None
+    notes: tuple[str, ...] = ()
+
+    family = "two-layer"
+
+    def __post_init__(self) -> None:
+        W = _exact("W", self.W)
+        if W.ndim != 2 or 0 in W.shape:
+            raise InputError(
+                f"TwoLayer: expected W of shape (p, d) with p >= 1 and d >= 1, but got {W.shape}"
+            )
+        object.__setattr__(self, "W", W)
+        object.__setattr__(self, "a", _vector("a", self.a, len(W)))
+        if self.b is not None:
+            object.__setattr__(self, "b", _vector("b", self.b, len(W)))
+        if self.c is not None:
+            object.__setattr__(self, "c", _vector("c", np.atleast_1d(self.c), 1))
+
+    @property
+    def width(self) -> int:
+        """p, the number of hidden neurons."""
+        return int(self.W.shape[0])
+
+    @property
+    def dimension(self) -> int:
+        """d, the number of inputs."""
+        return int(self.W.shape[1])
+
+    @property
+    def equation(self) -> str:
+        """The equation in words of the field."""
+        inner = "W x" if self.b is None else "W x + b"
+        outer = "" if self.c is None else " + c"
+        return f"u(x) = a . {self.activation.at(inner)}{outer}{self.activation.where}"
+
+    def tensors(self) -> Mapping[str, Array]:
+        """All tensors by role, for digests; roles are stable across file formats."""
+        named = {"W": self.W, "a": self.a, "b": self.b, "c": self.c}
+        return {role: array for role, array in named.items() if array is not None}
+
+
+def _vector(name: str, given: Any, length: int) -> Array:
+    values = _exact(name, given)
+    if values.shape != (length,):
+        raise InputError(f"TwoLayer: expected {name} of shape ({length},), but got {values.shape}")
+    return values
+
+
+def _exact(name: str, given: Any) -> Array:
+    """Return the numbers as float64, exactly."""
+    values = np.asarray(given)
+    small = values.dtype.kind in "biu" and bool(np.all(np.abs(values * 1.0) < _LARGEST_INTEGER))
+    if values.dtype not in (np.float16, np.float32, np.float64) and not small:
+        raise InputError(
+            f"TwoLayer: expected {name} as float16, float32, float64 or integers below 2^53, "
+            f"but got {values.dtype}"
+        )
+    exact = np.ascontiguousarray(values, dtype=np.float64)
+    if not np.isfinite(exact).all():
+        raise InputError(f"TwoLayer: expected finite entries of {name}, but got inf or nan")
+    return exact
