@@ -200,6 +200,7 @@ _CLAIM = _record(
     decided_by=_optional(_NAME),
     assumes=_list(_text),
     routes=_list(_ROUTE),
+    side_statements=_list(_record(name=_NAME, sentence=_text, truth=_TRUTH)),
     consequences=_list(_consequence),
     samples=_optional(
         _record(

@@ -45,6 +45,7 @@ class Judgement:
     consequences: tuple[Consequence, ...] = ()
     samples: SampleRecord | None = None
     guidance: tuple[str, ...] = ()
+    sides: tuple[tuple[Goal, Truth], ...] = ()
 
 
 def claim_of(
@@ -70,6 +71,10 @@ def claim_of(
         "decided_by": decided.route.name if decided else None,
         "assumes": _assumptions(decided),
         "routes": [_route(outcome, arrays) for outcome in ordered],
+        "side_statements": [
+            {"name": goal.name, "sentence": goal.sentence, "truth": str(truth)}
+            for goal, truth in judgement.sides
+        ],
         "consequences": [_consequence(item) for item in judgement.consequences],
         "samples": _samples(judgement.samples, arrays),
     }
@@ -141,6 +146,7 @@ def _reason(judgement: Judgement) -> str:
         f"{outcome.route.title}: {_why(outcome)}"
         for outcome in judgement.outcomes
         if _why(outcome)
+        and not judgement.condition.goal(outcome.route.goal).side
         and (outcome.applies or outcome.route.goal == judgement.goal.name)
         and (outcome.applies or judgement.goal is not judgement.condition.goals[0])
     ]

@@ -70,11 +70,15 @@ def bind(subject: Quantity | Fact) -> Callable[[Binder], Binding]:
 
 @dataclass(frozen=True)
 class Goal:
-    """One sentence that a condition can prove or refute."""
+    """One sentence that a condition can prove or refute.
+
+    A ``side`` goal has its own result in the certificate and never turns the verdict.
+    """
 
     name: str
     sentence: str
     implied_by: tuple[str, ...] = ()
+    side: bool = False
 
 
 @dataclass(frozen=True)

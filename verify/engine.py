@@ -14,7 +14,7 @@ from typing import Any
 from verify import registry
 from verify.certificate import Certificate
 from verify.claim import Judgement, claim_of, provenance_of
-from verify.condition import Condition, Effort, NotApplicable, Route, RouteOutcome
+from verify.condition import Condition, Effort, Goal, NotApplicable, Route, RouteOutcome
 from verify.decide import aim_for, decide
 from verify.enclosure import Enclosure
 from verify.errors import ContradictionError, InputError, SettingsError
@@ -206,6 +206,18 @@ def _status(condition: Condition, goal: str, outcomes: Sequence[RouteOutcome]) -
     return Truth.PROVED if proving else Truth.REFUTED if refuting else Truth.UNDECIDED
 
 
+def _sides(
+    condition: Condition, outcomes: Sequence[RouteOutcome]
+) -> tuple[tuple[Goal, Truth], ...]:
+    """Return the results of the side goals that some route could speak about."""
+    spoken = {o.route.goal for o in outcomes if o.applies}
+    return tuple(
+        (goal, _status(condition, goal.name, outcomes))
+        for goal in condition.goals
+        if goal.side and goal.name in spoken
+    )
+
+
 def _proves(condition: Condition, goal: str, outcome: RouteOutcome) -> bool:
     return (
         outcome.truth is Truth.PROVED
@@ -253,4 +265,5 @@ def _judge(
         samples=condition.samples(problem, outcomes, timed) if condition.samples else None,
         guidance=tuple(condition.guidance(problem, outcomes, timed))
         if condition.guidance else (),
+        sides=_sides(condition, outcomes),
     )  # fmt: skip

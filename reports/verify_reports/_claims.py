@@ -50,6 +50,8 @@ def outcome(claim: Record, route: Record) -> str:
         return NOTHING_FOLLOWS
     if route["goal"] == claim["goal"]["name"] or route["name"] == claim["decided_by"]:
         return "refuted, so the goal is false"
+    if any(route["goal"] == item["name"] for item in claim["side_statements"]):
+        return "refuted"
     return f"refuted for the goal {clean(route['goal'])} only; nothing follows for the goal here"
 
 
@@ -71,13 +73,25 @@ def deciding(claim: Record) -> Record | None:
 
 
 def tried(claim: Record) -> list[Record]:
-    """Return the routes that were tried, in their order."""
-    return [route for route in claim["routes"] if route["truth"] != "skipped"]
+    """Return the routes to the verdict that were tried, in their order."""
+    side = {item["name"] for item in claim["side_statements"]}
+    return [r for r in claim["routes"] if r["truth"] != "skipped" and r["goal"] not in side]
 
 
 def skipped(claim: Record) -> list[Record]:
     """Return the routes that were not tried."""
     return [route for route in claim["routes"] if route["truth"] == "skipped"]
+
+
+def sides(claim: Record) -> list[tuple[Record, list[Record]]]:
+    """Return each side statement, whose result never turns the verdict, with its routes."""
+    return [
+        (
+            item,
+            [r for r in claim["routes"] if r["goal"] == item["name"] and r["truth"] != "skipped"],
+        )
+        for item in claim["side_statements"]
+    ]
 
 
 def margins(route: Record) -> Iterator[Record]:

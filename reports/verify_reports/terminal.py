@@ -130,6 +130,7 @@ def _details(console: Any, certificate: Certificate) -> None:
     for route in claims.tried(claim):
         _route(console, certificate, route, told)
     _skipped(console, claims.skipped(claim))
+    _sides(console, certificate, told)
     _consequences(console, claim["consequences"])
     _samples(console, claim["samples"])
     _list(console, "This rests on", [*claim["assumes"], f"speaks about {claim['speaks_about']}"])
@@ -168,6 +169,16 @@ def _skipped(console: Any, routes: Sequence[Record]) -> None:
     if reasons:
         lines = [f"{capitalised('; '.join(titles))}: {why}" for why, titles in reasons.items()]
         _list(console, "Not tried", lines)
+
+
+def _sides(console: Any, certificate: Certificate, told: set[str]) -> None:
+    for item, routes in claims.sides(certificate.claim):
+        _print(console, "")
+        _print(
+            console, f"Side statement  {clean(item['sentence'])}: {clean(item['truth'])}", 0, "bold"
+        )
+        for route in routes:
+            _route(console, certificate, route, told)
 
 
 def _consequences(console: Any, consequences: Sequence[Record]) -> None:

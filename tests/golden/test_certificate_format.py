@@ -107,7 +107,8 @@ def certificate():
         "verdict": "pass", "sentence": "proved: z is unique for every b", "reason": "",
         "scope": "every bias", "speaks_about": "the stored weights", "network": None,
         "tensors": described("weight.W"), "data": described("data.X"), "settings": {},
-        "decided_by": "norm", "assumes": [], "routes": [route], "consequences": [], "samples": None,
+        "decided_by": "norm", "assumes": [], "routes": [route], "side_statements": [],
+        "consequences": [], "samples": None,
     }  # fmt: skip
     return Certificate(claim, {"file": "toy.npz"}, (), arrays, TENSORS)
 

@@ -99,6 +99,7 @@ def a_claim(arrays):
                 "measured": (0.1).hex(), "spread": None, "how": "sampled",
             },
         ],
+        "side_statements": [],
         "samples": None,
     }  # fmt: skip
 
