@@ -1,0 +1,1 @@
+"""The C and CUDA dialect of the compiled interval code: one source, printed for another machine."""
