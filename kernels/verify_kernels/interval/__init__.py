@@ -1,0 +1,1 @@
+"""From SymPy to compiled interval code: operations, programs, derivatives and kernels."""
