@@ -19,9 +19,9 @@ from verify.enclosure import Enclosure
 BITS = 64
 
 
-def enclose_largest_eigenvalue(matrix: Any) -> Enclosure:
-    """Enclose the largest eigenvalue of a symmetric ``fmpq_mat``, n >= 1, to 64 bits."""
-    return _largest_root(matrix.charpoly(), power=1)
+def enclose_largest_eigenvalue(matrix: Any, *, bits: int = BITS) -> Enclosure:
+    """Enclose the largest eigenvalue of a symmetric ``fmpq_mat``, n >= 1, to 64 bits or more."""
+    return _largest_root(matrix.charpoly(), power=1, bits=bits)
 
 
 def enclose_smallest_eigenvalue(matrix: Any) -> Enclosure:
@@ -70,7 +70,7 @@ def _power_of_two(exponent: int) -> Fraction:
     return Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
 
 
-def _largest_root(p: Any, *, power: int) -> Enclosure:
+def _largest_root(p: Any, *, power: int, bits: int = BITS) -> Enclosure:
     """Enclose the ``power``-th root of the largest root of a real-rooted polynomial.
 
     For power 2 the roots must be >= 0.
@@ -78,11 +78,11 @@ def _largest_root(p: Any, *, power: int) -> Enclosure:
     if _roots_above(p, Fraction(0)) == 0:
         if _value(p, Fraction(0)) == 0:
             return Enclosure.exact(0)
-        return _bisect(p, sign=-1, power=1)
-    return _bisect(p, sign=1, power=power)
+        return _bisect(p, sign=-1, power=1, bits=bits)
+    return _bisect(p, sign=1, power=power, bits=bits)
 
 
-def _bisect(p: Any, *, sign: int, power: int) -> Enclosure:
+def _bisect(p: Any, *, sign: int, power: int, bits: int) -> Enclosure:
     """Enclose the largest root, which is not 0 and has this sign."""
 
     def bounded(y: Fraction) -> bool:  # is the largest root <= sign y^power ?
@@ -100,8 +100,8 @@ def _bisect(p: Any, *, sign: int, power: int) -> Enclosure:
     while high - low > 1:
         middle = (low + high) // 2
         low, high = (low, middle) if beyond(_power_of_two(middle)) else (middle, high)
-    unit = _power_of_two(low - BITS)
-    a, b = 1 << BITS, 1 << (BITS + 1)  # not beyond(a unit), beyond(b unit)
+    unit = _power_of_two(low - bits)
+    a, b = 1 << bits, 1 << (bits + 1)  # not beyond(a unit), beyond(b unit)
     while b - a > 1:
         middle = (a + b) // 2
         a, b = (a, middle) if beyond(middle * unit) else (middle, b)

@@ -19,9 +19,9 @@ from flint import arb, arb_mat, fmpq
 
 from verify.errors import InputError
 from verify.network.activation import Activation
-from verify_kernels.two_layer.named_jets import jet
 from verify_kernels.two_layer import formulas
-from verify_kernels.two_layer.formulas import Local, Rows, Setting, Vector, Weights
+from verify_kernels.two_layer.formulas import Local, Rows, Setting, Weights
+from verify_kernels.two_layer.named_jets import jet
 
 Ball = Any  # python-flint's arb
 LossName = Literal["squared", "logistic"]
@@ -297,6 +297,6 @@ def _sigmoid(t: Ball) -> Ball:
 
 
 def _bell(t: Ball) -> Ball:
-    """s (1 - s) = sech^2(t / 2) / 4, even and falling in |t|."""
+    """S (1 - s) = sech^2(t / 2) / 4, even and falling in |t|."""
     near, far = t.abs_lower(), t.abs_upper()
     return ((near / 2).sech() ** 2 / 4).union((far / 2).sech() ** 2 / 4)

@@ -100,7 +100,7 @@ def outputs(s0: Rows, at: Weights) -> list[Any]:
 
 
 def value(setting: Setting, at: Weights, local: Local) -> Any:
-    """f = rho sum_i l_i + sum (penalty / 2) ||role||^2."""
+    """F = rho sum_i l_i + sum (penalty / 2) ||role||^2."""
     total = setting.rho * sum(local.l0)
     for role, penalty in setting.penalties.items():
         total = total + penalty * sum(v * v for v in at.role(role)) / 2
