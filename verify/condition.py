@@ -188,6 +188,8 @@ class Condition:
         settings: setting name to its meaning, for ``verify explain`` and for refusing unknown ones.
         needs: one sentence: families and settings.
         consequences, guidance, samples: what follows, what would help, per-sample results.
+        describe: what was declared or derived about the network, as exact text.
+        uses_run: whether `prepare` looks at the checkpoints of ``--run``.
     """
 
     name: str
@@ -204,6 +206,7 @@ class Condition:
     guidance: Callable[[Any, Sequence[RouteOutcome], Effort], Sequence[str]] | None = None
     samples: Callable[[Any, Sequence[RouteOutcome], Effort], SampleRecord | None] | None = None
     describe: Callable[[Any], Mapping[str, Any]] | None = None
+    uses_run: bool = False
 
     def __post_init__(self) -> None:
         names = {goal.name for goal in self.goals}
