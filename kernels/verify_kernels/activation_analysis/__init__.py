@@ -1,0 +1,1 @@
+"""Activations analysed from their formula alone: smoothness, limits, growth and suprema."""
