@@ -52,7 +52,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
@@ -82,9 +82,9 @@ def _ball(number: Fraction) -> Ball:
 
 @dataclass(frozen=True)
 class _Drift:
-    """gamma(r) = -lam r + min(2 G, k r); one of G, k may be infinite, both are positive."""
+    """gamma(r) = -lam r + min(2 G, k r) with G, k > 0; k may be infinite."""
 
-    G: Endpoint
+    G: Fraction
     k: Endpoint
     lam: Fraction
     s: Fraction
@@ -121,10 +121,8 @@ def enclose_coupling_rate(
             raise InputError(
                 f"enclose_coupling_rate: expected {name} to be a number >= 0, but got {box!r}"
             )
-    worst = _Drift(G.hi, lambda_cvx.hi, lam, s)
-    best = _Drift(max(G.lo, Fraction(0)), max(lambda_cvx.lo, Fraction(0)), lam, s)
-    lower = _bracket(_apart(worst, above=True))[0]
-    upper = _bracket(_apart(best, above=False))[1]
+    lower = _bracket(G.hi, lambda_cvx.hi, lam, s, above=True)[0]
+    upper = _bracket(G.lo, lambda_cvx.lo, lam, s, above=False)[1]
     found = {"G": G.hi, "lambda_cvx": lambda_cvx.hi, "lambda": lam, "s": s, "rate": lower}
     data = {name: str(value) if value == INF else value for name, value in found.items()}
     return Evidence(
@@ -147,10 +145,9 @@ def is_coupling_rate(
         lam: lambda > 0.
         s: temperature > 0.
     """
-    drift = _apart(_Drift(G, lambda_cvx, lam, s), above=True)
-    known = _one_piece(drift)
-    if known is not None:
-        return 0 < rate <= known[0]
+    drift = _drift(G, lambda_cvx, lam, s, above=True)
+    if drift is None:
+        return 0 < rate <= _linear(G, lambda_cvx, lam)[0]
     return 0 < rate <= lam and _side(rate, drift) == (1, True)
 
 
@@ -162,44 +159,43 @@ def _positive(value: Fraction | int, name: str) -> Fraction:
     return Fraction(value)
 
 
-def _apart(drift: _Drift, *, above: bool) -> _Drift:
-    """Move lambda_cvx to the safe side where it is within a part in 2^64 of lambda.
+def _drift(G: Endpoint, k: Endpoint, lam: Fraction, s: Fraction, *, above: bool) -> _Drift | None:
+    """Return the drift, lambda_cvx moved off lambda; None if it is linear on (0, inf).
 
     Kummer's parameter c / (2 a) grows without limit as a = lambda_cvx - lambda vanishes; at a = 0
-    itself the solution is a sine. ``above`` moves up (for lower bounds of c*), else down.
+    itself the solution is a sine. Within a part in 2^64 of lambda, lambda_cvx is moved to the safe
+    side: up if ``above`` (for lower bounds of c*), else down.
     """
-    k, lam = drift.k, drift.lam
-    if not isinstance(k, Fraction) or k == lam or abs(k - lam) >= _APART * lam:
-        return drift
-    step = _APART if above else -_APART
-    return replace(drift, k=lam if (k < lam) is above else lam + step * lam)
+    if not isinstance(G, Fraction) or G <= 0 or k <= 0:
+        return None
+    if isinstance(k, Fraction) and 0 < abs(k - lam) < _APART * lam:
+        k = lam if (k < lam) is above else lam + (_APART if above else -_APART) * lam
+    return _Drift(G, k, lam, s)
 
 
-def _one_piece(drift: _Drift) -> tuple[Fraction, Fraction] | None:
+def _linear(G: Endpoint, k: Endpoint, lam: Fraction) -> tuple[Fraction, Fraction]:
     """Return bounds of c* where G or lambda_cvx is 0 or G is infinite: gamma = -(lam - k) r."""
-    if drift.G <= 0 or drift.k <= 0:
-        return drift.lam, drift.lam
-    if drift.G == INF:
-        rest = drift.lam - drift.k if isinstance(drift.k, Fraction) else Fraction(0)
-        return max(rest, Fraction(0)), drift.lam if rest <= 0 else rest
-    return None
+    if G <= 0 or k <= 0:
+        return lam, lam
+    rest = lam - k if isinstance(k, Fraction) else Fraction(0)
+    return (rest, rest) if rest > 0 else (Fraction(0), lam)
 
 
 def _exponent(drift: _Drift) -> float:
     """Return (G^2/s) (1/lambda - 1/lambda_cvx), the leading exponent of 1/c*, as a float."""
-    if not isinstance(drift.G, Fraction):
-        return math.inf
     inverse = 1 / drift.k if isinstance(drift.k, Fraction) else Fraction(0)
     exact = drift.G**2 / drift.s * (1 / drift.lam - inverse)
     return math.inf if exact > 2**62 else float(exact)
 
 
-def _bracket(drift: _Drift) -> tuple[Fraction, Fraction]:
+def _bracket(
+    G: Endpoint, k: Endpoint, lam: Fraction, s: Fraction, *, above: bool
+) -> tuple[Fraction, Fraction]:
     """Return proved bounds of c* that lie close together; 0 and lambda if none was found."""
-    known = _one_piece(drift)
-    if known is not None:
-        return known
-    proved = [Fraction(0), drift.lam]
+    drift = _drift(G, k, lam, s, above=above)
+    if drift is None:
+        return _linear(G, k, lam)
+    proved = [Fraction(0), lam]
 
     def is_below(rate: Fraction) -> bool:
         side, certain = _side(rate, drift)
@@ -211,7 +207,7 @@ def _bracket(drift: _Drift) -> tuple[Fraction, Fraction]:
 
     exponent = _exponent(drift)
     if exponent <= _LARGEST_EXPONENT:
-        _bisect(drift.lam, int(4 * max(exponent, 0.0)) + 200, is_below)
+        _bisect(lam, int(4 * max(exponent, 0.0)) + 200, is_below)
     return proved[0], proved[1]
 
 
@@ -242,21 +238,20 @@ def _side(rate: Fraction, drift: _Drift) -> tuple[int, bool]:
 def _compared(rate: Fraction, drift: _Drift) -> tuple[int, bool] | None:
     """Compare at the working precision; None asks for more bits."""
     slope, height = _outer(rate, drift)
-    if drift.k == INF:  # one piece: F2(0) is to vanish
+    if not isinstance(drift.k, Fraction):  # one piece: F2(0) is to vanish
         return (1, True) if height > 0 else (-1, True) if height < 0 else None
-    value, derivative = _inner(rate, drift)
+    value, derivative = _inner(rate, drift, drift.k)
     if value > 0 and derivative > 0 and height > 0:
         kink = derivative * height - value * slope
         if kink >= 0:
-            return 1, _has_no_zero(rate, drift)
+            return 1, _has_no_zero(rate, drift, drift.k)
         return (-1, True) if kink <= 0 else None
     return (-1, False) if value < 0 or derivative < 0 or height < 0 else None
 
 
-def _inner(rate: Fraction, drift: _Drift) -> tuple[Ball, Ball]:
+def _inner(rate: Fraction, drift: _Drift, k: Fraction) -> tuple[Ball, Ball]:
     """Enclose F1(r0) and F1'(r0), both times the same positive number."""
-    a = drift.k - drift.lam
-    r0 = 2 * drift.G / drift.k
+    a, r0 = k - drift.lam, 2 * drift.G / k
     if a == 0:
         omega = _ball(rate / (2 * drift.s)).sqrt()
         return (omega * _ball(r0)).sin() / omega, (omega * _ball(r0)).cos()
@@ -292,10 +287,10 @@ def _hermite(nu: Fraction, square: Ball, *, right: bool) -> Ball:
     return arb.pi().sqrt() * (even + 2 * square.sqrt() * odd)
 
 
-def _has_no_zero(rate: Fraction, drift: _Drift) -> bool:
+def _has_no_zero(rate: Fraction, drift: _Drift, k: Fraction) -> bool:
     """Return whether (a), (b) or (c) of the module's text holds: F1' > 0 on the whole piece."""
-    a = drift.k - drift.lam
+    a = k - drift.lam
     if (a > 0 and rate <= 2 * a) or (a < 0 and rate <= -3 * a):
         return True
-    waves = 2 * arb.pi() ** 2 * _ball(drift.s * (drift.k / (2 * drift.G)) ** 2)
+    waves = 2 * arb.pi() ** 2 * _ball(drift.s * (k / (2 * drift.G)) ** 2)
     return bool(waves >= _ball(rate - a / 2))
