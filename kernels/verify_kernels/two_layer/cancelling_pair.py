@@ -41,6 +41,7 @@ from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify.verdict import Truth
 from verify_kernels._rounding import ETA, Array, gamma
+from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import (
     Ball,
@@ -49,7 +50,6 @@ from verify_kernels.two_layer.ball_risk import (
     ball,
     balls_product,
     evaluate,
-    jet,
     precision,
 )
 
