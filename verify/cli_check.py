@@ -17,6 +17,7 @@ from verify.verdict import EXIT_INTERNAL, EXIT_PASS, EXIT_UNDECIDED, combined_ex
 if TYPE_CHECKING:
     from verify.certificate import Certificate
     from verify.network import Data, Run
+    from verify.readers import Loaded
 
 Progress = Callable[[str], None]
 
@@ -101,11 +102,11 @@ def check_models(request: Request) -> int:
         raise SettingsError("--budget: expected a number of seconds, but got nan")
     renderers = renderers_for(request)
     _limit_threads(request.models)
-    run = _run(request.run_folder)
+    uses_run = _uses_run(request)
     if request.trust:
         complain("--trust: no installed family needs code of its own, so nothing was imported")
-    if run is not None:
-        complain("--run: no installed condition looks at a training run yet, so it changes nothing")
+    if request.run_folder is not None and not uses_run:
+        complain("--run: no condition of this check looks at a training run; it changes nothing")
     data: Data | None = None
     if request.data is not None:
         from verify.readers import read_data
@@ -114,7 +115,7 @@ def check_models(request: Request) -> int:
     outcomes = []
     with progress(len(request.models)) as say:
         for model in dict.fromkeys(request.models):
-            outcome = _check_one(model, request, settings, data, run, say)
+            outcome = _check_one(model, request, settings, data, uses_run, say)
             outcomes.append(outcome)
             if outcome.problem:
                 complain(outcome.problem)
@@ -149,12 +150,12 @@ def _check_one(
     request: Request,
     settings: dict[str, str],
     data: Data | None,
-    run: Run | None,
+    uses_run: bool,
     say: Progress,
 ) -> Outcome:
     """Check one file; whatever goes wrong concerns this file alone."""
     try:
-        certificates = _certificates(model, request, settings, data, run, say)
+        certificates = _certificates(model, request, settings, data, uses_run, say)
     except VerifyError as error:
         several = len(request.models) > 1 and Path(model).name not in str(error)
         problem = f"{model!r}: {error}" if several else str(error)
@@ -176,12 +177,12 @@ def _certificates(
     request: Request,
     settings: dict[str, str],
     data: Data | None,
-    run: Run | None,
+    uses_run: bool,
     say: Progress,
 ) -> tuple[Certificate, ...]:
     from verify.condition import Effort
     from verify.engine import check
-    from verify.network import AffineInput, ReluFeatureInput
+    from verify.network import AffineInput, Equilibrium, ReluFeatureInput
     from verify.readers import read_network
     from verify.readers.assembly import check_data_fits, with_notes
 
@@ -196,13 +197,14 @@ def _certificates(
     network = loaded.network
     if data is not None and request.data is not None:
         check_data_fits(network, data, printable(repr(request.data)))
-        if not isinstance(network.input, AffineInput | ReluFeatureInput):
+        evaluable = AffineInput | ReluFeatureInput
+        if isinstance(network, Equilibrium) and not isinstance(network.input, evaluable):
             network = with_notes(network, [_NO_INPUT_MAP])
     effort = Effort(backend=request.backend, budget=request.budget, all_routes=request.all_routes)
     certificates = check(
         network,
         data if data is not None else loaded.data,
-        run,
+        _run(request, loaded, say) if uses_run else None,
         conditions=request.conditions or None,
         settings=loaded.settings,
         effort=effort,
@@ -213,14 +215,24 @@ def _certificates(
     return tuple(replace(one, provenance={**one.provenance, **again}) for one in certificates)
 
 
-def _run(folder: str | None) -> Run | None:
-    if folder is None:
-        return None
-    if not Path(folder).is_dir():
-        raise InputError(f"--run: expected a folder of checkpoints, but got {folder!r}")
-    from verify.network import Run as RunValue
+def _uses_run(request: Request) -> bool:
+    """Return whether there is a run that some condition of the check looks at."""
+    if request.run_folder is None:
+        return False
+    if not Path(request.run_folder).is_dir():
+        raise InputError(f"--run: expected a folder of checkpoints, but got {request.run_folder!r}")
+    from verify import registry
 
-    return RunValue({"folder": folder})
+    installed = registry.conditions()
+    names = request.conditions or tuple(installed)
+    return any(installed[name].uses_run for name in names if name in installed)
+
+
+def _run(request: Request, loaded: Loaded, say: Progress) -> Run:
+    from verify.readers import read_run
+
+    say(f"reading {printable(str(request.run_folder))}")
+    return read_run(str(request.run_folder), loaded, skip=[request.data] if request.data else [])
 
 
 def _missing_conditions(request: Request) -> list[int]:

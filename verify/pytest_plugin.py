@@ -68,7 +68,7 @@ class Checker:
         """Return one certificate for each condition.
 
         Args:
-            model: a path, a `verify.network.Equilibrium`, or a mapping of names to arrays or
+            model: a path, a network of `verify.network`, or a mapping of names to arrays or
                 tensors (a state dict), which needs ``family`` and ``activation`` as flags.
             data: a path, a `verify.network.Data`, an array X, a mapping with X, y and Z, or None.
             conditions: names; none means every installed condition.
@@ -127,10 +127,10 @@ class Checker:
     ) -> tuple[Any, Data | None, Mapping[str, str], dict[str, str]]:
         """Return the network, data stored with it, the settings and where it comes from."""
         from verify.errors import InputError
-        from verify.network import Equilibrium
+        from verify.network import Equilibrium, TwoLayer
 
         settings = flags.get("settings") or {}
-        if isinstance(model, Equilibrium):
+        if isinstance(model, Equilibrium | TwoLayer):
             ignored = sorted({"family", "activation", "key"} & set(flags))
             if ignored:
                 raise InputError(
@@ -148,7 +148,7 @@ class Checker:
         if isinstance(model, Mapping):
             return _from_arrays(model, flags)
         raise InputError(
-            f"verify: expected a path, a verify.network.Equilibrium or a mapping of arrays, "
+            f"verify: expected a path, a network of verify.network or a mapping of arrays, "
             f"but got {type(model).__name__}"
         )
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from verify.network import Data, Equilibrium
+    from verify.network import Data, Network, Run
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +29,7 @@ class Loaded:
             tensor names.
     """
 
-    network: Equilibrium
+    network: Network
     data: Data | None
     file: str
     sha256: str
@@ -66,6 +66,27 @@ def read_network(
     from verify.readers.network_file import load
 
     return load(path, family, activation, settings or {}, key)
+
+
+def read_run(folder: str | os.PathLike[str], model: Loaded, *, skip: Iterable[str] = ()) -> Run:
+    """Read the checkpoints of a training run, in order, as networks of the model's family.
+
+    Files named .npz, .safetensors, .pt, .pth and .ckpt are checkpoints. They are ordered by the
+    step that each states (a declared or stored ``step``), else by the number at the end of each
+    name, else by name.
+
+    Args:
+        folder: holds the checkpoints, and nothing else of these suffixes.
+        model: the network that is checked; its declarations hold for files without their own.
+        skip: paths of files that are no checkpoints.
+
+    Raises:
+        InputError: no checkpoints, no order, or a file that is not a network like the model.
+        VerifyError: as `read_network` does.
+    """
+    from verify.readers.run_folder import read
+
+    return read(folder, model, skip)
 
 
 def read_data(path: str | os.PathLike[str]) -> Data:

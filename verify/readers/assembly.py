@@ -7,16 +7,24 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
 from verify.errors import InputError, SettingsError
-from verify.network import Activation, Data, Equilibrium, ReluFeatureInput
-from verify.network.equilibrium import AffineInput
+from verify.network import (
+    Activation,
+    AffineInput,
+    Data,
+    Equilibrium,
+    Network,
+    ReluFeatureInput,
+    TwoLayer,
+)
 from verify.readers.declaration import CONDITION, CONSTANTS, Declaration
-from verify.readers.layouts import Constants, Layout, View
+from verify.readers.layouts import Constants, Layout, Parts, TwoLayerParts, View
 from verify.readers.plain_layouts import IMPLICIT_RELU, PLAIN
 from verify.readers.public_layouts import LAYOUTS as PUBLIC
 from verify.readers.public_layouts import not_covered
 from verify.readers.tensors import StoredTensor, TensorBag, render_listing, shown
+from verify.readers.two_layer_layout import TWO_LAYER
 
-LAYOUTS = {layout.name: layout for layout in (PLAIN, IMPLICIT_RELU, *PUBLIC)}
+LAYOUTS = {layout.name: layout for layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER, *PUBLIC)}
 Group = Mapping[str, StoredTensor]
 # What torch's parametrisations store beside or instead of a parameter that a layout reads.
 _OWN = frozenset(("W", "A", "B", "U", "M", "S", "L", "R", "C", "D", "b", "bias", "d", "f"))
@@ -29,7 +37,7 @@ _DATA_NAMES = (("X", "y"), ("data.X", "data.y"))
 class Assembled:
     """The network, data stored beside it, and the settings that only the conditions read."""
 
-    network: Equilibrium
+    network: Network
     data: Data | None
     settings: Mapping[str, str]
     family: str
@@ -47,36 +55,48 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
     if not group:
         raise InputError(f"{where}: expected tensors, but got {render_listing(bag.listing())}")
     layout = _layout(group, declared, prefix, where)
-    view = View(layout.name, group, _prefix(layout, group, prefix, where))
+    view = View(layout.name, group, _prefix(layout, group, prefix, where), prefix is not None)
     constants = Constants(layout.name, declared.settings)
     _refuse_parametrised(view, group, _PARAMETRISED)
     parts = layout.build(view, constants)
     _refuse_parametrised(view, view.unused(), _FACTOR)
-    if parts.weight.width == 0:
+    if isinstance(parts, Parts) and parts.weight.width == 0:
         raise InputError(f"{where}: expected a state of at least one coordinate, but got none")
     activation = _activation(layout, declared)
-    data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU) else None
+    data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER) else None
     unused = _unused(view, _elsewhere(bag, chosen))
-    network = Equilibrium(
-        parts.weight, activation, parts.input, parts.readout,
-        (f"read as {layout.name}: {layout.tells}", *parts.notes, *unused),
-    )  # fmt: skip
+    notes = (f"read as {layout.name}: {layout.tells}", *parts.notes, *unused)
     rest = _check_constants(declared, constants.used, layout)
-    return Assembled(network, data, rest, layout.name)
+    return Assembled(_network(parts, activation, notes), data, rest, layout.name)
 
 
-def check_data_fits(network: Equilibrium, data: Data | None, where: str) -> None:
-    """Refuse samples of another dimension than the network's inputs.
+def _network(
+    parts: Parts | TwoLayerParts, activation: Activation, notes: tuple[str, ...]
+) -> Network:
+    if isinstance(parts, TwoLayerParts):
+        return TwoLayer(parts.W, parts.a, activation, parts.b, parts.c, notes)
+    return Equilibrium(parts.weight, activation, parts.input, parts.readout, notes)
+
+
+def check_data_fits(network: Network, data: Data | None, where: str) -> None:
+    """Refuse samples of another dimension than the network's inputs, or outputs.
 
     Raises:
-        InputError: X has another number of columns than U.
+        InputError: X has another number of columns than U or W; for a network with one output,
+            y has several.
     """
-    source = network.input
-    if data is None or not isinstance(source, AffineInput | ReluFeatureInput):
+    source = network if isinstance(network, TwoLayer) else network.input
+    if data is None or not isinstance(source, AffineInput | ReluFeatureInput | TwoLayer):
         return
     if data.X.shape[1] != source.dimension:
         raise InputError(
             f"{where}: expected samples X of shape (n, {source.dimension}), but got {data.X.shape}"
+        )
+    y = data.y
+    if isinstance(source, TwoLayer) and y is not None and y.shape not in ((data.n,), (data.n, 1)):
+        raise InputError(
+            f"{where}: expected targets y of shape ({data.n},) for a network with one output, "
+            f"but got {y.shape}"
         )
 
 
@@ -186,7 +206,8 @@ def _advice(fitting: Iterable[Layout]) -> str:
     if not layouts:
         return (
             "no known family has these names; name the matrix W (m, m), optionally U (m, d) and "
-            "b (m,), and add --family equilibrium --activation relu"
+            "b (m,), and add --family equilibrium --activation relu, or name W (p, d) and a (p,) "
+            "and add --family two-layer --activation tanh"
         )
     lines = [
         " ".join(
@@ -298,6 +319,6 @@ def _check_constants(declared: Declaration, used: set[str], layout: Layout) -> d
     return {name: text for name, text in declared.settings.items() if name not in constants}
 
 
-def with_notes(network: Equilibrium, notes: Iterable[str]) -> Equilibrium:
+def with_notes(network: Network, notes: Iterable[str]) -> Network:
     """Return the network with further notes."""
     return replace(network, notes=(*network.notes, *notes))

@@ -17,7 +17,7 @@ from verify.readers.tensors import shown
 
 CONDITION = "well-posedness"
 CONSTANTS = ("m", "gamma", "kappa", "c", "bias_column")
-_TEXTS = ("family", "activation", "key", "data", "data_sha256")
+_TEXTS = ("family", "activation", "key", "data", "data_sha256", "step")
 _KNOWN = (*_TEXTS, *CONSTANTS, "settings", "about")
 # A file of settings is a page of text.
 MAX_SETTINGS_BYTES = 2**20
@@ -29,7 +29,7 @@ class Declaration:
     """Declared texts and where each came from.
 
     Args:
-        texts: ``family``, ``activation``, ``key``, ``data``, ``data_sha256``.
+        texts: ``family``, ``activation``, ``key``, ``data``, ``data_sha256``, ``step``.
         settings: ``"condition.name"`` to exact text.
         origins: the same names to ``"flag"``, ``"verify.toml"``, ``"pyproject.toml"``, ``"file"``.
     """
@@ -66,7 +66,9 @@ def from_mapping(raw: Mapping[Any, Any], *, where: str, origin: str) -> Declarat
     texts: dict[str, str] = {}
     settings: dict[str, str] = {}
     for name, value in raw.items():
-        if name in _TEXTS:
+        if name == "step":
+            texts[name] = _step_text(value, where)
+        elif name in _TEXTS:
             texts[name] = _plain_text(value, f"{where}, {name}")
         elif name in CONSTANTS:
             settings[f"{CONDITION}.{name}"] = _text(value, f"{where}, {name}")
@@ -129,6 +131,15 @@ def _flatten(value: Any, prefix: str, into: dict[str, str], where: str, depth: i
                 f"{where}, settings: expected names as in {CONDITION}.m, but got {shown(name)}"
             )
         _flatten(inner, f"{prefix}.{name}" if prefix else name, into, where, depth - 1)
+
+
+def _step_text(value: Any, where: str) -> str:
+    text = str(value) if type(value) in (int, str) and len(_text(value, where)) < 19 else ""
+    if not (text.isascii() and text.isdigit()):
+        raise SettingsError(
+            f"{where}, step: expected a number of training steps, but got {shown(str(value))}"
+        )
+    return text
 
 
 def _plain_text(value: Any, where: str) -> str:

@@ -36,13 +36,28 @@ class Parts:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class TwoLayerParts:
+    """What the layout of two-layer networks builds: W (p, d), a (p,), b (p,), c (1,)."""
+
+    W: Array
+    a: Array
+    b: Array | None = None
+    c: Array | None = None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(eq=False)
 class View:
-    """The tensors of one group under one prefix, with shapes and entries checked on access."""
+    """The tensors of one group under one prefix, with shapes and entries checked on access.
+
+    ``selected`` says that the prefix was declared, so that other names are other networks.
+    """
 
     layout: str
     tensors: Mapping[str, StoredTensor]
     prefix: str = ""
+    selected: bool = False
     used: set[str] = field(default_factory=set)
 
     def has(self, name: str) -> bool:
@@ -213,7 +228,7 @@ class Constants:
 
 @dataclass(frozen=True, eq=False)
 class Layout:
-    """One way to store an equilibrium network.
+    """One way to store a network.
 
     Args:
         name: what ``--family`` calls it.
@@ -226,19 +241,23 @@ class Layout:
             recognised undeclared, or None.
         activation: the activation that the name of the family itself declares, or None.
         constants: the constants to declare, as examples for the line to add.
+        find: from the stored names to the prefixes, for names that no list of variants tells.
     """
 
     name: str
     tells: str
     variants: tuple[tuple[str, ...], ...]
-    build: Callable[[View, Constants], Parts]
+    build: Callable[[View, Constants], Parts | TwoLayerParts]
     without: tuple[str, ...] = ()
     automatic: str | None = None
     activation: str | None = None
     constants: tuple[str, ...] = ()
+    find: Callable[[Iterable[str]], list[str]] | None = None
 
     def prefixes(self, names: Iterable[str]) -> list[str]:
         """Return the prefixes under which the layout's names occur, shortest first."""
+        if self.find is not None:
+            return self.find(names)
         stored = set(names)
         found: set[str] = set()
         for variant in self.variants:

@@ -12,13 +12,15 @@ from verify.errors import InputError
 from verify.readers import Loaded
 from verify.readers.assembly import assemble, check_data_fits, with_notes
 from verify.readers.declaration import Declaration, from_flags, from_folder, from_mapping
-from verify.readers.tensors import TensorBag, read_bytes, shown
+from verify.readers.tensors import STEP_NAMES, TensorBag, read_bytes, shown, whole_number
 
 if TYPE_CHECKING:
-    from verify.network import Data
+    from verify.network import Data, Network
 
 # Suffixes of the torch reader beside the one that is its name.
 _ALIASES = {"pth": "pt", "ckpt": "pt"}
+# What a checkpoint takes over from the model whose training it belongs to.
+_SHARED = ("family", "activation", "key")
 
 
 def load(
@@ -31,20 +33,15 @@ def load(
     """Read a model file; see `verify.readers.read_network`."""
     file = Path(path)
     where = shown(str(file), 200)
-    flags = from_flags(family, activation, settings, key)
-    format_name = _format(file, where)
-    bag: TensorBag = registry.load("readers", format_name)(file)
-    inside = Declaration()
-    if bag.declaration is not None:
-        inside = from_mapping(bag.declaration, where=f"{where}, 'verify'", origin="file")
-    declared = flags.over(from_folder(file)).over(inside)
+    bag, format_name, own = _stored(file, where)
+    declared = from_flags(family, activation, settings, key).over(own)
     built = assemble(bag, declared, where)
     data, notes = _declared_data(file, declared, built.data)
     check_data_fits(built.network, data, where)
     return Loaded(
         network=with_notes(built.network, (*bag.notes, *notes)),
         data=data,
-        file=str(path),
+        file=os.fspath(path),
         sha256=bag.sha256 or read_bytes(file)[1],
         format=format_name,
         declared={"family": built.family, **declared.texts, **declared.settings},
@@ -53,6 +50,42 @@ def load(
         settings=built.settings,
         origins={"family": "tensor names", **declared.origins},
     )
+
+
+def load_like(file: Path, model: Loaded) -> tuple[Network, int | None]:
+    """Read a file with the declarations of a model, where it has none of its own.
+
+    Returns:
+        The network, and the number of training steps that the file states, or None.
+
+    Raises:
+        VerifyError: as `load` does.
+    """
+    where = shown(str(file), 200)
+    bag, _, own = _stored(file, where)
+    texts = {name: model.declared[name] for name in _SHARED if name in model.declared}
+    settings = {name: text for name, text in model.declared.items() if "." in name}
+    declared = own.over(Declaration(texts, settings, dict.fromkeys([*texts, *settings], "model")))
+    return assemble(bag, declared, where).network, _step(bag, declared)
+
+
+def _stored(file: Path, where: str) -> tuple[TensorBag, str, Declaration]:
+    """Return the tensors, the reader's name, and what is declared in or beside the file."""
+    format_name = _format(file, where)
+    bag: TensorBag = registry.load("readers", format_name)(file)
+    inside = Declaration()
+    if bag.declaration is not None:
+        inside = from_mapping(bag.declaration, where=f"{where}, 'verify'", origin="file")
+    return bag, format_name, from_folder(file).over(inside)
+
+
+def _step(bag: TensorBag, declared: Declaration) -> int | None:
+    """Return the step that is declared, else the one that the tensors or the file state."""
+    if "step" in declared.texts:
+        return int(declared.texts["step"])
+    groups = bag.groups.values()
+    found = {whole_number(group.get(name)) for group in groups for name in STEP_NAMES} - {None}
+    return found.pop() if len(found) == 1 else bag.step
 
 
 def _format(file: Path, where: str) -> str:

@@ -26,6 +26,8 @@ MAX_ELEMENTS = 2**28
 MAX_DIMENSIONS = 32
 # A checkpoint of a large model has some thousands of tensors.
 MAX_TENSORS = 100_000
+# Names under which training programs store how far the training has come.
+STEP_NAMES = ("step", "global_step", "iteration", "epoch")
 _LISTED = 12
 _EXACT_DTYPES = ("float16", "float32", "float64")
 
@@ -122,6 +124,7 @@ class TensorBag:
         placeholders: names of classes and functions that were replaced by inert objects.
         sha256: digest of the very bytes that were read.
         notes: what a person should know about the file.
+        step: the number of training steps that the file states beside its tensors, or None.
     """
 
     groups: Mapping[str, Mapping[str, StoredTensor]]
@@ -129,6 +132,7 @@ class TensorBag:
     placeholders: tuple[str, ...] = ()
     sha256: str = ""
     notes: tuple[str, ...] = field(default=())
+    step: int | None = None
 
     def listing(self) -> tuple[tuple[str, tuple[int, ...], str], ...]:
         """Name, shape and dtype of every tensor; names carry the path of their group."""
@@ -137,6 +141,16 @@ class TensorBag:
             for path, group in self.groups.items()
             for name, tensor in group.items()
         )
+
+
+def whole_number(tensor: StoredTensor | None) -> int | None:
+    """Return the whole number that a tensor of one entry holds, or None."""
+    if tensor is None or tensor.values is None or tensor.values.size != 1:
+        return None
+    if tensor.values.dtype.kind in "iu":
+        return int(tensor.values.reshape(())[()])
+    value = float(tensor.exact("step").reshape(())[()])
+    return int(value) if value.is_integer() else None
 
 
 def render_listing(listing: tuple[tuple[str, tuple[int, ...], str], ...]) -> str:

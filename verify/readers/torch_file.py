@@ -9,7 +9,7 @@ from verify.errors import InputError
 from verify.readers.checkpoint_tree import read_tree
 from verify.readers.legacy_file import read_legacy
 from verify.readers.pickle_stream import PickleStream
-from verify.readers.tensors import TensorBag, read_bytes, shown
+from verify.readers.tensors import STEP_NAMES, TensorBag, read_bytes, shown
 from verify.readers.torch_objects import TORCH_CALLS, StorageIndex, Storages
 from verify.readers.zip_archive import Archive, open_archive
 
@@ -36,7 +36,13 @@ def read(path: Path) -> TensorBag:
     else:
         root, storages, placeholders = read_legacy(content, where)
     groups, declaration = read_tree(root, storages, where)
-    return TensorBag(groups, declaration, tuple(placeholders), digest)
+    return TensorBag(groups, declaration, tuple(placeholders), digest, step=_step(root))
+
+
+def _step(root: object) -> int | None:
+    """Return the number of training steps that a checkpoint states as a plain number."""
+    stated = [root.get(name) for name in STEP_NAMES] if isinstance(root, dict) else []
+    return next((value for value in stated if type(value) is int), None)
 
 
 def _read_zip(archive: Archive, where: str) -> tuple[object, Storages, list[str]]:
