@@ -6,24 +6,22 @@ python-flint that contains the exact value, at any precision.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from functools import cached_property
 from typing import Any, Literal
 
-import flint
 import numpy as np
-from flint import arb, arb_mat, fmpq
+from flint import arb, arb_mat
 
 from verify.errors import InputError
 from verify.network.activation import Activation
 from verify_kernels.two_layer import formulas
+from verify_kernels.two_layer.balls import Ball, ball, balls_product, precision
 from verify_kernels.two_layer.formulas import Local, Rows, Setting, Weights
 from verify_kernels.two_layer.named_jets import jet
 
-Ball = Any  # python-flint's arb
 LossName = Literal["squared", "logistic"]
 
 
@@ -172,42 +170,6 @@ class BallRisk:
             else:
                 flat += [part] if role == "c" else list(part)
         return flat
-
-
-@contextmanager
-def precision(bits: int) -> Iterator[None]:
-    """Set python-flint's working precision for a block."""
-    before = flint.ctx.prec
-    flint.ctx.prec = bits
-    try:
-        yield
-    finally:
-        flint.ctx.prec = before
-
-
-def ball(number: Any) -> Ball:
-    """Return a ball that contains an exact number, at the working precision; balls stay.
-
-    Raises:
-        InputError: NaN, an infinity, or no number.
-    """
-    if isinstance(number, arb):
-        return number
-    if isinstance(number, np.generic):
-        number = number.item()
-    if isinstance(number, bool) or not isinstance(number, int | float | Fraction):
-        raise InputError(f"ball_risk: expected an exact number or a ball, but got {number!r}")
-    if isinstance(number, float):
-        if not np.isfinite(number):
-            raise InputError(f"ball_risk: expected a finite number, but got {number!r}")
-        return arb(number)
-    exact = Fraction(number)
-    return arb(fmpq(exact.numerator, exact.denominator))
-
-
-def balls_product(left: Rows, right: Rows) -> list[list[Ball]]:
-    """Multiply two matrices of balls."""
-    return [list(row) for row in (arb_mat(left) * arb_mat(right)).tolist()]
 
 
 def _vector(values: Any, name: str) -> list[Ball]:

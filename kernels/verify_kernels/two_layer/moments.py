@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,7 @@ from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify.evidence import Evidence
 from verify_kernels._rounding import (
+    OMEGA,
     Array,
     U,
     add_up,
@@ -38,6 +39,8 @@ from verify_kernels.two_layer.samples import BLOCK, Samples
 
 WeightBounds = tuple[Any, Any]
 
+CHUNK = 256
+
 # Beyond this relative width of the weights the two ends are treated apart, one product each.
 NARROW = 2.0**-40
 _FAINT = 2.0**-200  # weights below it, relative to the largest, are bounded and left out
@@ -54,56 +57,45 @@ def row_norms(X: ArrayLike, *, augmented: bool = False) -> tuple[Array, Array]:
         (lo, hi), shape (n,); hi is +inf where the norm is beyond binary64.
 
     Error bound:
-        With s = fl(sum x_k^2) of a row divided by a power of two (so that it is about 1):
-        |s - sum| <= gamma_{d+2} sum + 4 d omega in any order of summation; one root.
+        s = fl(sum x_k^2) in chunks of 256 columns: |s - sum| <= gamma_m sum + 8 d omega with
+        m = 256 + d / 256 + 2, in any order within a chunk; one root. Rows far below the largest
+        entry (by 2^500) lose their relative accuracy.
 
     Raises:
         InputError: as for `Samples`.
     """
     samples = X if isinstance(X, Samples) else Samples(X, augmented)
+    return row_squares(samples).root().bounds()
+
+
+def row_squares(samples: Samples) -> Intervals:
+    """Enclose ||x_i||^2 for every row, as intervals with a common exponent."""
     lo, hi = np.zeros(samples.n), np.zeros(samples.n)
     for i, block in samples.rows():
-        below, above = _block_norms(block)
-        lo[i : i + len(block)] = _rescaled(below, samples.exponent, down_array)
-        hi[i : i + len(block)] = _rescaled(above, samples.exponent, up_array)
-    return np.maximum(lo, 0.0), hi
+        lo[i : i + len(block)], hi[i : i + len(block)] = _block_squares(block)
+    return Intervals(lo, hi, 2 * samples.exponent)
 
 
 @np.errstate(all="ignore")
-def _block_norms(block: Array) -> tuple[Array, Array]:
+def _block_squares(block: Array) -> tuple[Array, Array]:
+    """Return bounds of the squared row norms; entries at most 2^200, so nothing overflows."""
     d = block.shape[1]
-    if d == 0:
-        return np.zeros(len(block)), np.zeros(len(block))
-    top = np.max(np.abs(block), axis=1)
-    exponents = np.frexp(top)[1]
-    if (np.abs(exponents[top > 0.0]) > 200).any():
-        block = np.ldexp(block, -exponents[:, None])  # an entry that underflows is below omega
-    else:
-        exponents = np.zeros_like(exponents)
-    squares = np.einsum("ij,ij->i", block, block)
-    lost = 8.0 * d * 2.0**-1022
-    keep = 1.0 - up(2.0 * gamma(d + 2))
-    above = up_array(np.sqrt(up_array(up_array(squares + lost) / keep)))
-    below = down_array(np.sqrt(np.maximum(down_array(down_array(squares - lost) * keep), 0.0)))
-    above = np.where(top == 0.0, 0.0, above)
-    return (
-        _rescaled(np.maximum(below, 0.0), exponents, down_array),
-        _rescaled(above, exponents, up_array),
-    )
-
-
-def _rescaled(values: Array, exponent: Any, outward: Any) -> Array:
-    """Multiply by 2^exponent, stepping outward where that may round; zeros stay."""
-    with np.errstate(all="ignore"):
-        scaled = np.ldexp(values, exponent)
-        exact = np.ldexp(scaled, -np.asarray(exponent)) == values
-        return np.where(exact, scaled, outward(scaled))
+    squares = np.zeros(len(block))
+    for k in range(0, d, CHUNK):
+        part = block[:, k : k + CHUNK]
+        squares += np.einsum("ij,ij->i", part, part)
+    g = gamma(min(CHUNK, d) + d // CHUNK + 2)
+    lost = 8.0 * d * OMEGA
+    above = up_array(up_array(squares + lost) / down(1.0 - g))
+    below = down_array(down_array(squares - lost) / up(1.0 + g))
+    zero = ~block.any(axis=1) if d else np.ones(len(block), dtype=bool)
+    return np.where(zero, 0.0, np.maximum(below, 0.0)), np.where(zero, 0.0, above)
 
 
 @np.errstate(all="ignore")
 def enclose_second_moment(
     X: ArrayLike | Samples,
-    weights: WeightBounds | None = None,
+    weights: WeightBounds | Intervals | None = None,
     *,
     augmented: bool = False,
     backend: str = "auto",
@@ -116,13 +108,14 @@ def enclose_second_moment(
 
     Args:
         X: shape (n, d), n >= 1, any dtype that embeds in binary64; read in blocks.
-        weights: (lo, hi), shape (n,), 0 <= lo <= hi, floats or fractions; None means 1.
+        weights: (lo, hi), shape (n,), 0 <= lo <= hi, floats or fractions, or `Intervals`; None
+            means 1.
         augmented: whether x_i means (x_i, 1).
         backend: which products and factorisations; every one is rigorous.
         aim: the number at which a statement turns, a hint where to stop.
 
     Returns:
-        Evidence: exact or to 80 bits for small data (see `exact_moments.is_small`), else of
+        Evidence: exact or to 84 bits for small data (see `exact_moments.is_small`), else of
         relative width about (BLOCK + n / BLOCK) u (trace / lambda_max) + the Cholesky's. One
         product of n d^2 / 2 multiplications for each weighting, two if the weights are known to
         fewer than 40 bits; the smaller of n and d is the order of the matrix.
@@ -139,6 +132,9 @@ def enclose_second_moment(
         BackendError: the machine does not compute as assumed.
     """
     samples = X if isinstance(X, Samples) else Samples(X, augmented)
+    if isinstance(weights, Intervals) and weights.exponent:
+        bare = (weights.lo, weights.hi)
+        return _rescaled(enclose_second_moment(samples, bare, backend=backend), weights.exponent)
     low, high = _checked_weights(weights, samples.n)
     if samples.d == 0 or samples.largest == 0.0 or not np.any(high):
         return Evidence(Enclosure.exact(0), how="a zero matrix")
@@ -146,7 +142,9 @@ def enclose_second_moment(
         value = Enclosure(0, math.inf)
         return Evidence(value, why_open="a weight is not bounded")
     if exact_moments.is_small(samples):
-        return exact_moments.enclose_second_moment(samples, low, high)
+        exact = exact_moments.enclose_second_moment(samples, low, high)
+        if exact is not None:
+            return exact
     check_arithmetic(backend, size=min(samples.n, samples.d))
     module = get_backend(backend, size=min(samples.n, samples.d))
     low, high = _as_floats(low, high)
@@ -160,10 +158,17 @@ def enclose_second_moment(
     )
 
 
-def _checked_weights(weights: WeightBounds | None, n: int) -> tuple[Any, Any]:
+def _rescaled(found: Evidence, exponent: int) -> Evidence:
+    value, unit = found.enclosure(), Fraction(2) ** exponent
+    top = value.hi * unit if isinstance(value.hi, Fraction) else value.hi
+    return replace(found, value=Enclosure(value.lo * unit, top))
+
+
+def _checked_weights(weights: WeightBounds | Intervals | None, n: int) -> tuple[Any, Any]:
     if weights is None:
         return np.ones(n), np.ones(n)
-    low, high = (np.asarray(part) for part in weights)
+    pair = weights.bounds() if isinstance(weights, Intervals) else weights
+    low, high = (np.asarray(part) for part in pair)
     if low.shape != (n,) or high.shape != (n,):
         raise InputError(
             f"enclose_second_moment: expected {n} weights, but got {low.shape} and {high.shape}"
@@ -296,7 +301,8 @@ def weighted_mean(values_lo: ArrayLike, values_hi: ArrayLike) -> Enclosure:
     """Enclose the mean of numbers >= 0 that are known to lie between two vectors.
 
     Args:
-        values_lo, values_hi: shape (n,), n >= 1, 0 <= lo <= hi; +inf gives an open upper end.
+        values_lo: shape (n,), n >= 1, >= 0.
+        values_hi: shape (n,), >= values_lo; +inf gives an open upper end.
 
     Returns:
         The mean of the bounds; the sums are correctly rounded (``math.fsum``) and stepped.
