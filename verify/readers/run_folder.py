@@ -120,12 +120,11 @@ def _steps(files: Sequence[Path], stated: Sequence[int | None], where: str) -> S
             raise InputError(
                 f"--run: expected one checkpoint a step in {where}, but got two of step {twice}"
             )
-    lacking = next(
-        f for f, a, b in zip(files, stated, named, strict=True) if a is None or b is None
-    )
+    some = stated if any(step is not None for step in stated) else named
+    lacking = files[list(some).index(None)]
     raise InputError(
-        f"--run: expected a step for every checkpoint in {where}, declared or at the end of its "
-        f"name, but got none for {shown(lacking.name)}"
+        f"--run: expected a step in every checkpoint of {where} or at the end of every name, "
+        f"but got none for {shown(lacking.name)}"
     )
 
 

@@ -147,7 +147,7 @@ def whole_number(tensor: StoredTensor | None) -> int | None:
     """Return the whole number that a tensor of one entry holds, or None."""
     if tensor is None or tensor.values is None or tensor.values.size != 1:
         return None
-    if tensor.values.dtype.kind in "iu":
+    if tensor.dtype != "bfloat16" and tensor.values.dtype.kind in "iu":
         return int(tensor.values.reshape(())[()])
     value = float(tensor.exact("step").reshape(())[()])
     return int(value) if value.is_integer() else None

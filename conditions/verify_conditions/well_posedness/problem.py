@@ -9,6 +9,7 @@ from typing import Any
 
 from verify.condition import NotApplicable
 from verify.enclosure import Enclosure
+from verify.errors import InputError
 from verify.evidence import Evidence
 from verify.network import AffineInput, Data, Equilibrium, ReluFeatureInput
 from verify_kernels.matrix import MatrixEnclosure
@@ -78,7 +79,13 @@ def prepare(network: Any, data: Data | None, run: Any, settings: Mapping[str, st
             f"well-posedness speaks about equilibrium networks z = sigma(W z + b), "
             f"and this is a {getattr(network, 'family', type(network).__name__)} network"
         )
-    slopes = slope_class(network.activation)
+    try:
+        slopes = slope_class(network.activation)
+    except InputError as error:
+        raise NotApplicable(
+            "well-posedness needs proved bounds of the activation's secant slopes, and none are "
+            f"known here for {network.activation}"
+        ) from error
     return Problem(network, data, slopes, enclose_state_weight(network.weight))
 
 
