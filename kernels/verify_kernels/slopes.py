@@ -197,3 +197,6 @@ _TABLE: dict[str, _Rule] = {
         monotone=False,
     ),
 }
+
+NAMES = tuple(sorted(_TABLE))
+"""The activations with a proved entry."""

@@ -14,7 +14,7 @@ import pytest
 
 from verify.errors import InputError
 from verify.network import AffineInput, ReluFeatureInput
-from verify.network.activation import NAMES, Activation
+from verify.network.activation import Activation
 from verify_kernels import (
     equilibrium,
     equilibrium_exact,
@@ -29,6 +29,7 @@ from verify_kernels.equilibrium_residual import Modulus, enclose_distance
 from verify_kernels.interval_affine import enclose_activation, enclose_affine
 from verify_kernels.krawczyk import find_box, holds_one_equilibrium
 from verify_kernels.matrix import MatrixEnclosure
+from verify_kernels.slopes import NAMES
 from verify_kernels.smooth_refutation import ball_box
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "well_posedness.json"

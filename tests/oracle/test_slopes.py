@@ -11,9 +11,9 @@ import flint
 import pytest
 from flint import arb, fmpq
 
-from verify.network.activation import NAMES, Activation
+from verify.network.activation import Activation
 from verify_kernels import ball_activation
-from verify_kernels.slopes import slope_class
+from verify_kernels.slopes import NAMES, slope_class
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "activations.json"
 ROWS = {row["name"]: row for row in json.loads(VECTORS.read_text())["activations"]}

@@ -5,8 +5,8 @@ from fractions import Fraction
 import pytest
 
 from verify.errors import InputError
-from verify.network.activation import NAMES, Activation
-from verify_kernels.slopes import slope_class
+from verify.network.activation import Activation
+from verify_kernels.slopes import NAMES, slope_class
 
 PARAMETERS = {"leaky_relu": "(1/3)", "softplus": "(5)", "elu": "(2)"}
 
