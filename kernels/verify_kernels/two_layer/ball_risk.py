@@ -17,10 +17,10 @@ from flint import arb, arb_mat
 
 from verify.errors import InputError
 from verify.network.activation import Activation
+from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import formulas
 from verify_kernels.two_layer.balls import Ball, ball, balls_product, precision
 from verify_kernels.two_layer.formulas import Local, Rows, Setting, Weights
-from verify_kernels.two_layer.named_jets import jet
 
 LossName = Literal["squared", "logistic"]
 
