@@ -55,4 +55,13 @@ BOUNDS: dict[str, Bound] = {
     "sigmoid": _relative(5, -708.0, MAX, True, 0, 1),
     "softplus": _relative(8, -708.0, MAX, True, 0, None),
     "log": _relative(8, OMEGA, MAX, True, None, None),
+    "log1p": _relative(16, -1.0 + 2.0**-53, 2.0**1000, True, None, None),
+    "erf": _relative(8, -MAX, MAX, True, -1, 1),
+    "erfc": _relative(16, -MAX, 26.5, False, 0, 2),
+    "sin": Bound(Fraction(0), Fraction(4), -1e5, 1e5, None, -1, 1),
+    "cos": Bound(Fraction(0), Fraction(4), -1e5, 1e5, None, -1, 1),
+    "tan": _relative(16, -1e5, 1e5, None, None, None),
+    "atan": _relative(16, -MAX, MAX, True, None, None),
+    "sinh": _relative(16, -709.0, 709.0, True, None, None),
+    "cosh": _relative(16, -709.0, 709.0, None, 1, None),
 }

@@ -12,6 +12,18 @@ expressions, calls of functions of this file and of `primitives.py`.
 from __future__ import annotations
 
 from verify_kernels.elementary.coefficients import (
+    ATAN_0,
+    ATAN_1,
+    ATAN_2,
+    ATAN_3,
+    ATAN_4,
+    ATAN_5,
+    ATAN_6,
+    ATAN_7,
+    ATAN_8,
+    ATAN_9,
+    ATAN_10,
+    ATAN_11,
     ATANH_0,
     ATANH_1,
     ATANH_2,
@@ -24,6 +36,47 @@ from verify_kernels.elementary.coefficients import (
     ATANH_9,
     ATANH_10,
     ATANH_11,
+    COS_0,
+    COS_1,
+    COS_2,
+    COS_3,
+    COS_4,
+    COS_5,
+    ERF_0,
+    ERF_1,
+    ERF_2,
+    ERF_3,
+    ERF_4,
+    ERF_5,
+    ERF_6,
+    ERF_7,
+    ERF_8,
+    ERF_9,
+    ERF_10,
+    ERF_11,
+    ERF_12,
+    ERF_13,
+    ERFCX_0,
+    ERFCX_1,
+    ERFCX_2,
+    ERFCX_3,
+    ERFCX_4,
+    ERFCX_5,
+    ERFCX_6,
+    ERFCX_7,
+    ERFCX_8,
+    ERFCX_9,
+    ERFCX_10,
+    ERFCX_11,
+    ERFCX_12,
+    ERFCX_13,
+    ERFCX_14,
+    ERFCX_15,
+    ERFCX_16,
+    ERFCX_17,
+    ERFCX_18,
+    ERFCX_19,
+    ERFCX_20,
     EXP_0,
     EXP_1,
     EXP_2,
@@ -35,6 +88,11 @@ from verify_kernels.elementary.coefficients import (
     EXP_8,
     EXP_9,
     EXP_10,
+    HALF_PI_1,
+    HALF_PI_2,
+    HALF_PI_3,
+    HALF_PI_HIGH,
+    HALF_PI_LOW,
     LN2_HIGH,
     LN2_INVERSE,
     LN2_LOW,
@@ -46,6 +104,17 @@ from verify_kernels.elementary.coefficients import (
     LOG_5,
     LOG_6,
     LOG_7,
+    QUARTER_PI_HIGH,
+    QUARTER_PI_LOW,
+    SIN_0,
+    SIN_1,
+    SIN_2,
+    SIN_3,
+    SIN_4,
+    SIN_5,
+    TAN_3_PI_8,
+    TAN_PI_8,
+    TWO_OVER_PI,
 )
 from verify_kernels.elementary.primitives import bits, fma, from_bits, to_float
 
@@ -156,8 +225,8 @@ def scaled_down(x: float, k: int) -> float:
     return from_bits(bits(x) - (k << 52))
 
 
-def log_of_ratio(f: float, k: float) -> float:
-    """Return k ln 2 + log(1 + f) with log(1 + f) = 2 atanh(s), s = f / (2 + f)."""
+def log1p_reduced(f: float) -> tuple[float, float, float]:
+    """Return a, p, b with a p + b near log(1 + f) = 2 atanh(s), s = f / (2 + f)."""
     s = f / (2.0 + f)
     z = s * s
     p = fma(LOG_7, z, LOG_6)
@@ -167,10 +236,203 @@ def log_of_ratio(f: float, k: float) -> float:
     p = fma(p, z, LOG_2)
     p = fma(p, z, LOG_1)
     p = fma(p, z, LOG_0)
-    return fma(k, LN2_HIGH, fma(s * z, p, fma(k, LN2_LOW, 2.0 * s)))
+    return s * z, p, 2.0 * s
+
+
+def log_of_ratio(f: float, k: float) -> float:
+    """Return k ln 2 + log(1 + f)."""
+    a, p, b = log1p_reduced(f)
+    return fma(k, LN2_HIGH, fma(a, p, fma(k, LN2_LOW, b)))
 
 
 def log_core(x: float) -> float:
     """Return log(x) for positive normal x."""
     k = binary_exponent(x)
     return log_of_ratio(scaled_down(x, k) - 1.0, to_float(k))
+
+
+def log1p_core(x: float) -> float:
+    """Return log(1 + x) from the exact sum 1 + x = u + c; f is x itself while 2^k = 1."""
+    u = 1.0 + x
+    b = u - 1.0
+    c = (1.0 - (u - b)) + (x - b)
+    k = binary_exponent(u)
+    f = (scaled_down(u, k) - 1.0) + c * from_bits((1023 - k) << 52)
+    return log_of_ratio(f, to_float(k))
+
+
+def erf_ratio(z: float) -> float:
+    """Return erf(x) / x for z = x^2 <= 1."""
+    p = fma(ERF_13, z, ERF_12)
+    p = fma(p, z, ERF_11)
+    p = fma(p, z, ERF_10)
+    p = fma(p, z, ERF_9)
+    p = fma(p, z, ERF_8)
+    p = fma(p, z, ERF_7)
+    p = fma(p, z, ERF_6)
+    p = fma(p, z, ERF_5)
+    p = fma(p, z, ERF_4)
+    p = fma(p, z, ERF_3)
+    p = fma(p, z, ERF_2)
+    p = fma(p, z, ERF_1)
+    return fma(p, z, ERF_0)
+
+
+def exp_of_minus_square(x: float) -> float:
+    """Return exp(-x^2) from the exact square h + l: exp(-h) (1 - l)."""
+    h = x * x
+    e = exp_core(-h)
+    return fma(-fma(x, x, -h), e, e)
+
+
+def erfcx_scaled(t: float) -> float:
+    """Return exp(x^2) erfc(x) (1 + 2 x) for t = (x - 4) / (x + 4) and 1 <= x <= 27."""
+    p = fma(ERFCX_20, t, ERFCX_19)
+    p = fma(p, t, ERFCX_18)
+    p = fma(p, t, ERFCX_17)
+    p = fma(p, t, ERFCX_16)
+    p = fma(p, t, ERFCX_15)
+    p = fma(p, t, ERFCX_14)
+    p = fma(p, t, ERFCX_13)
+    p = fma(p, t, ERFCX_12)
+    p = fma(p, t, ERFCX_11)
+    p = fma(p, t, ERFCX_10)
+    p = fma(p, t, ERFCX_9)
+    p = fma(p, t, ERFCX_8)
+    p = fma(p, t, ERFCX_7)
+    p = fma(p, t, ERFCX_6)
+    p = fma(p, t, ERFCX_5)
+    p = fma(p, t, ERFCX_4)
+    p = fma(p, t, ERFCX_3)
+    p = fma(p, t, ERFCX_2)
+    p = fma(p, t, ERFCX_1)
+    return fma(p, t, ERFCX_0)
+
+
+def erfc_tail(x: float) -> float:
+    """Return erfc(x) for 1 <= x <= 26.5."""
+    p = erfcx_scaled((x - 4.0) / (x + 4.0))
+    return p * exp_of_minus_square(x) / fma(2.0, x, 1.0)
+
+
+def erf_core(x: float) -> float:
+    """Return erf(x): x P(x^2) for |x| < 1, else 1 - erfc(|x|); |x| > 6 gives 1."""
+    a = abs(x)
+    near = a * erf_ratio(a * a)
+    far = 1.0 - erfc_tail(a if a < 6.0 else 6.0)
+    return with_sign_of(near if a < 1.0 else far, x)
+
+
+def erfc_core(x: float) -> float:
+    """Return erfc(x): 1 - x P(x^2) for |x| < 1, else erfc(x) or 2 - erfc(-x)."""
+    a = abs(x)
+    near = fma(-x, erf_ratio(x * x), 1.0)
+    tail = erfc_tail(a if a < 26.5 else 26.5)
+    far = 2.0 - tail if x < 0.0 else tail
+    return near if a < 1.0 else far
+
+
+def sine_sum(z: float) -> float:
+    """Return (sin(r) / r - 1) / r^2 for z = r^2, |r| <= pi / 4."""
+    p = fma(SIN_5, z, SIN_4)
+    p = fma(p, z, SIN_3)
+    p = fma(p, z, SIN_2)
+    p = fma(p, z, SIN_1)
+    return fma(p, z, SIN_0)
+
+
+def sine_reduced(r: float) -> float:
+    """Return sin(r) for |r| <= pi / 4."""
+    z = r * r
+    return fma(r * z, sine_sum(z), r)
+
+
+def cosine_reduced(r: float) -> float:
+    """Return cos(r) for |r| <= pi / 4."""
+    z = r * r
+    p = fma(COS_5, z, COS_4)
+    p = fma(p, z, COS_3)
+    p = fma(p, z, COS_2)
+    p = fma(p, z, COS_1)
+    p = fma(p, z, COS_0)
+    return fma(z, fma(p, z, -0.5), 1.0)
+
+
+def reduce_half_pi(x: float, k: float) -> float:
+    """Return r = x - k pi / 2; the first step is exact."""
+    return fma(-k, HALF_PI_3, fma(-k, HALF_PI_2, fma(-k, HALF_PI_1, x)))
+
+
+def sin_core(x: float) -> float:
+    """Return sin(x) by quadrants."""
+    shifted = nearest_integer(x, TWO_OVER_PI)
+    r = reduce_half_pi(x, shifted - SHIFT)
+    y = sine_reduced(r) if (bits(shifted) & 1) == 0 else cosine_reduced(r)
+    return y if (bits(shifted) & 2) == 0 else -y
+
+
+def cos_core(x: float) -> float:
+    """Return cos(x) by quadrants."""
+    shifted = nearest_integer(x, TWO_OVER_PI)
+    r = reduce_half_pi(x, shifted - SHIFT)
+    y = cosine_reduced(r) if (bits(shifted) & 1) == 0 else sine_reduced(r)
+    return y if ((bits(shifted) + 1) & 2) == 0 else -y
+
+
+def reduce_half_pi_closely(x: float, k: float) -> float:
+    """Return r = x - k pi / 2 with a small relative error: only the last two steps round."""
+    h = fma(-k, HALF_PI_1, x)
+    w = k * HALF_PI_2
+    d = h - w
+    return d + fma(-k, HALF_PI_3, (h - d) - w)
+
+
+def tan_core(x: float) -> float:
+    """Return tan(x) = sin(r) / cos(r) or -cos(r) / sin(r)."""
+    shifted = nearest_integer(x, TWO_OVER_PI)
+    r = reduce_half_pi_closely(x, shifted - SHIFT)
+    s = sine_reduced(r)
+    c = cosine_reduced(r)
+    even = (bits(shifted) & 1) == 0
+    return (s if even else -c) / (c if even else s)
+
+
+def atan_sum(z: float) -> float:
+    """Return (atan(t) / t - 1) / t^2 for z = t^2, |t| <= tan(pi / 8)."""
+    p = fma(ATAN_11, z, ATAN_10)
+    p = fma(p, z, ATAN_9)
+    p = fma(p, z, ATAN_8)
+    p = fma(p, z, ATAN_7)
+    p = fma(p, z, ATAN_6)
+    p = fma(p, z, ATAN_5)
+    p = fma(p, z, ATAN_4)
+    p = fma(p, z, ATAN_3)
+    p = fma(p, z, ATAN_2)
+    p = fma(p, z, ATAN_1)
+    return fma(p, z, ATAN_0)
+
+
+def atan_core(x: float) -> float:
+    """Return atan(x) = base + atan(t), base = 0, pi / 4 or pi / 2, |t| <= tan(pi / 8)."""
+    a = abs(x)
+    small = a <= TAN_PI_8
+    large = a > TAN_3_PI_8
+    top = a if small else (-1.0 if large else a - 1.0)
+    bottom = 1.0 if small else (a if large else a + 1.0)
+    t = top / bottom
+    z = t * t
+    high = 0.0 if small else (HALF_PI_HIGH if large else QUARTER_PI_HIGH)
+    low = 0.0 if small else (HALF_PI_LOW if large else QUARTER_PI_LOW)
+    return with_sign_of(high + (t + fma(t * z, atan_sum(z), low)), x)
+
+
+def sinh_core(x: float) -> float:
+    """Return sinh(x) = (E + E / (E + 1)) / 2 with E = exp(|x|) - 1."""
+    e = expm1_core(abs(x))
+    return with_sign_of(0.5 * abs(e + e / (e + 1.0)), x)
+
+
+def cosh_core(x: float) -> float:
+    """Return cosh(x) = exp(|x|) / 2 + exp(-|x|) / 2."""
+    e = exp_core(abs(x))
+    return fma(0.5, e, 0.5 / e)
