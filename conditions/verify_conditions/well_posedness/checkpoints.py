@@ -22,14 +22,14 @@ from verify.errors import InputError
 
 
 def save_tensors(
-    path: Path, tensors: Mapping[str, ArrayLike], declaration: Mapping[str, str] | None = None
+    path: Path, tensors: Mapping[str, ArrayLike], declaration: Mapping[str, object] | None = None
 ) -> str:
     """Write tensors and their declaration, and return the sha256 of the file.
 
     Args:
         path: ends in ``.npz`` or ``.safetensors``.
         tensors: by the names of the layout; the numbers are stored exactly.
-        declaration: ``family``, ``activation``, constants as exact text, ``data``, ...
+        declaration: ``family``, ``activation``, constants as exact text, ``data``, ``settings``, ...
 
     Raises:
         InputError: another suffix, or a tensor that takes the name of the declaration.
