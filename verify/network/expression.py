@@ -353,6 +353,8 @@ class _Builder:
         right = self.expression(node.comparators[0], depth + 1)
         if not (left.free_symbols or right.free_symbols):
             raise self.reader.refuse("a condition about the variable", "one about constants")
+        if left.has(self.sp.Piecewise) or right.has(self.sp.Piecewise):  # SymPy would unfold it
+            raise self.reader.refuse("a condition without pieces of its own", "a Piecewise inside")
         relation = getattr(self.sp, _RELATIONS[type(node.ops[0])])
         return relation(left, right, evaluate=False)
 
