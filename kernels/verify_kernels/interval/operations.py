@@ -212,6 +212,11 @@ def iv_le(xl: float, xh: float, yl: float, yh: float) -> tuple[float, float]:
     return (1.0 if xh <= yl else 0.0), (1.0 if xl <= yh else 0.0)
 
 
+def iv_order(xl: float, xh: float, yl: float, yh: float) -> tuple[float, float]:
+    """Return whether x < y everywhere (1, 1), x > y everywhere (0, 0), or neither."""
+    return (1.0 if xh < yl else 0.0), (0.0 if xl > yh else 1.0)
+
+
 def iv_not(cl: float, ch: float) -> tuple[float, float]:
     """Return the three-valued negation."""
     return 1.0 - ch, 1.0 - cl
@@ -241,3 +246,9 @@ def iv_sign(xl: float, xh: float) -> tuple[float, float]:
 def iv_abs_slope(xl: float, xh: float) -> tuple[float, float]:
     """Return the one-sided derivatives of |x|."""
     return (1.0 if xl > 0.0 else -1.0), (-1.0 if xh < 0.0 else 1.0)
+
+
+def iv_or_nothing(xl: float, xh: float, fault: float) -> tuple[float, float]:
+    """Return x, or all of R at a fault, a NaN end or ends out of order."""
+    sound = fault == 0.0 and xl <= xh
+    return (xl if sound else -INFINITY), (xh if sound else INFINITY)
