@@ -40,6 +40,8 @@ def rounded(x: float) -> float:
     return INF if x > 709 and not x < 0 else fma(-k, LN2, x)
 
 def chosen(x, y):
+    x, y = y, x
+    x, y = y, x
     small = x if 0 < x <= y or y == 3 else -y
     return small, (1.0 if x != x else 2) * x
 
@@ -188,7 +190,8 @@ def test_cuda_text_names_the_rounding_of_every_operation():
         ("return x + bits(x)", "a double, not a long long,"),
         ("return x if x else 1.0", "a bool, not a double,"),
         ("return x and 1.0", "a bool, not a double,"),
-        ("a, b = x, x\n    return a", "a name, or names and a call,"),
+        ("a, b = x\n    return a", "a name, or names and a call or a tuple,"),
+        ("a, b = x, x, x\n    return a", "3 names for 3 results"),
         ("a, b = abs(x)\n    return a", "1 names for 1 results"),
         ("return pair(x) + 1.0", "a call with one result"),
         ("return bits(x), x", "a double, not a long long,"),

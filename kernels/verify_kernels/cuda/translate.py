@@ -234,24 +234,34 @@ class _Body:
     def _assign(self, node: ast.stmt) -> None:
         if not isinstance(node, ast.Assign) or len(node.targets) != 1:
             raise self.function.refusal(node, "a plain assignment")
-        target = node.targets[0]
+        target, given = node.targets[0], node.value
         if isinstance(target, ast.Name):
-            term = self.expression(node.value)
-            fresh = self._fresh(target.id, term.kind)
-            self.lines.append(f"  const {fresh.kind} {fresh.text} = {term.text};")
-            return
-        if not isinstance(target, ast.Tuple) or not isinstance(node.value, ast.Call):
-            raise self.function.refusal(node, "a name, or names and a call,")
-        kinds, text = self._call(node.value)
-        if len(kinds) != len(target.elts):
-            raise self.function.refusal(node, f"{len(kinds)} names for {len(kinds)} results")
+            self._line(target, self.expression(given))
+        elif isinstance(target, ast.Tuple) and isinstance(given, ast.Tuple | ast.Call):
+            terms = self._several(given)
+            if len(terms) != len(target.elts):
+                raise self.function.refusal(node, f"{len(terms)} names for {len(terms)} results")
+            for part, term in zip(target.elts, terms, strict=True):
+                self._line(part, term)
+        else:
+            raise self.function.refusal(node, "a name, or names and a call or a tuple,")
+
+    def _line(self, target: ast.expr, term: Term) -> None:
+        if not isinstance(target, ast.Name):
+            raise self.function.refusal(target, "a name")
+        fresh = self._fresh(target.id, term.kind)
+        self.lines.append(f"  const {fresh.kind} {fresh.text} = {term.text};")
+
+    def _several(self, node: ast.Tuple | ast.Call) -> list[Term]:
+        """Print what is assigned to several names; every name on the right is the old one."""
+        if isinstance(node, ast.Tuple):
+            return [self.expression(part) for part in node.elts]
+        kinds, text = self._call(node)
+        if len(kinds) == 1:
+            return [Term(text, kinds[0])]
         whole = self._fresh("several_", "").text
         self.lines.append(f"  const struct v_tuple_{len(kinds)} {whole} = {text};")
-        for k, part in enumerate(target.elts):
-            if not isinstance(part, ast.Name):
-                raise self.function.refusal(part, "a name")
-            fresh = self._fresh(part.id, DOUBLE)
-            self.lines.append(f"  const double {fresh.text} = {whole}.e{k};")
+        return [Term(f"{whole}.e{k}", kind) for k, kind in enumerate(kinds)]
 
     def _as(self, term: Term, kind: str, node: ast.AST) -> Term:
         """Return a term of the kind asked for; only an integer literal changes its kind."""
