@@ -68,7 +68,7 @@ def test_the_quick_reproduction_certifies_each_stored_step(tmp_path):
 
 def test_an_outcome_that_differs_is_told_and_exits_with_1():
     said = []
-    assert reproduce._outcome(["w.npz: expected pass, but got fail"], said.append) == 1
+    assert reproduce.outcome(["w.npz: expected pass, but got fail"], said.append) == 1
     assert said == ["w.npz: expected pass, but got fail"]
 
 

@@ -11,8 +11,7 @@ from __future__ import annotations
 import json
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
@@ -28,6 +27,14 @@ from verify.errors import InputError
 from verify.network import Data
 from verify.readers import read_network
 from verify.verdict import Truth, Verdict
+from verify_conditions.reproduction import (
+    Echo,
+    click_echo,
+    one_thread,
+    outcome,
+    tell_table,
+    write_report,
+)
 from verify_conditions.well_posedness.along_the_run import (
     CertifiedRun,
     certify_run,
@@ -50,8 +57,6 @@ from verify_conditions.well_posedness.training import (
 )
 from verify_kernels.matrix import MatrixEnclosure, identity_minus
 from verify_kernels.p_matrix import decide_p_matrix
-
-Echo = Callable[[str], Any]
 
 FOLDER = Path("demo-output")
 CONDITION = "well-posedness"
@@ -83,8 +88,8 @@ def run(
         0 if every stored step is proved well posed, the a-priori argument covers every step, and
         a full run exceeds 90 % on the held-out digits; 1 otherwise.
     """
-    with _one_thread():
-        return _run(quick, json_dir, report, echo or _click_echo())
+    with one_thread():
+        return _run(quick, json_dir, report, echo or click_echo())
 
 
 def _run(quick: bool, json_dir: str | Path | None, report: str | Path | None, say: Echo) -> int:
@@ -102,14 +107,14 @@ def _run(quick: bool, json_dir: str | Path | None, report: str | Path | None, sa
         certificates += found
         if json_dir is not None:
             write_certificates(found, Path(json_dir), f"implicit-relu-step-{point.step:04d}")
-    _write_report(certificates, report, "Implicit ReLU network, certified along its training", say)
+    write_report(certificates, report, "Implicit ReLU network, certified along its training", say)
     unmet = _unmet_of_run(trained, certified, quick)
     unmet += [
         f"{certificate.provenance['file']}: expected pass, but got {certificate.verdict}"
         for certificate in certificates
         if certificate.verdict is not Verdict.PASS
     ]
-    return _outcome(unmet, say)
+    return outcome(unmet, say)
 
 
 def run_demo(
@@ -133,12 +138,12 @@ def run_demo(
         well posed at every step; 1 otherwise.
     """
     place = Path(folder)
-    with _one_thread():
+    with one_thread():
         return _run_demo(
             quick,
             Path(json_dir or place / "certificates"),
             Path(report or place / "report.html"),
-            echo or _click_echo(),
+            echo or click_echo(),
             place,
         )
 
@@ -159,33 +164,13 @@ def _run_demo(quick: bool, json_dir: Path, report: Path, say: Echo, place: Path)
     say("")
     width = shutil.get_terminal_size().columns
     say(registry.load("reports", "terminal")(certificates, width=width, details=False).rstrip())
-    _write_report(certificates, report or place / "report.html", "Three equilibrium networks", say)
+    write_report(certificates, report or place / "report.html", "Three equilibrium networks", say)
     say(f"models, samples and certificates: {place} (in {time.perf_counter() - started:.0f} s)")
     unmet += _unmet_of_run(implicit, certified, quick)
     seen = monotone.history[-1].held_out_accuracy or 0.0
     if not quick and seen <= WANTED_ACCURACY:
         unmet.append(f"monotone network: expected more than 90 % of digits, but got {seen:.1%}")
-    return _outcome(unmet, say)
-
-
-def _one_thread() -> AbstractContextManager[Any]:
-    """Keep matrix products on one thread, which at these sizes is as fast as several.
-
-    On a busy machine threads that wait for each other cost most of the time. scikit-learn brings
-    threadpoolctl; without it nothing changes but the time.
-    """
-    try:
-        from threadpoolctl import threadpool_limits
-    except ImportError:
-        return nullcontext()
-    limits: AbstractContextManager[Any] = threadpool_limits(limits=1)
-    return limits
-
-
-def _click_echo() -> Echo:
-    import click
-
-    return click.echo
+    return outcome(unmet, say)
 
 
 def _train_implicit_relu(data: Digits, quick: bool, say: Echo) -> TrainingRun:
@@ -232,15 +217,9 @@ def _train_monotone(data: Digits, quick: bool, say: Echo) -> MonotoneRun:
 
 def _tell_run(certified: CertifiedRun, say: Echo) -> None:
     """Say the table of stored steps and the sentence about all steps."""
-    table = rows(certified)
-    heads = list(table[0])
-    widths = [max(len(head), *(len(row[head]) for row in table)) for head in heads]
     say("")
     say("Along the run (loss and accuracies are measured, the bounds are proved):")
-    say("  ".join(head.rjust(width) for head, width in zip(heads, widths, strict=True)))
-    for row in table:
-        cells = zip(row.values(), widths, strict=True)
-        say("  ".join(cell.rjust(width) for cell, width in cells))
+    tell_table(rows(certified), say)
     say(
         f"All {certified.total_steps} steps of the run, by the a-priori argument: "
         f"{certified.at_every_step.value} ({certified.statement.text()})."
@@ -366,16 +345,6 @@ def _witness_kinds(certificate: Certificate) -> set[str]:
     return {item["witness"]["kind"] for item in found if item.get("witness")}
 
 
-def _write_report(
-    certificates: Sequence[Certificate], report: str | Path | None, title: str, say: Echo
-) -> None:
-    if report is None:
-        return
-    page: str = registry.load("reports", "html")(certificates, title=title)
-    replace_file(Path(report), page.encode())
-    say(f"report: {report}")
-
-
 def _unmet_of_run(trained: TrainingRun, certified: CertifiedRun, quick: bool) -> list[str]:
     """Return which expectations about the training run did not come true."""
     unmet = []
@@ -387,10 +356,3 @@ def _unmet_of_run(trained: TrainingRun, certified: CertifiedRun, quick: bool) ->
     if not quick and seen <= WANTED_ACCURACY:
         unmet.append(f"training run: expected more than 90 % of digits, but got {seen:.1%}")
     return unmet
-
-
-def _outcome(unmet: Sequence[str], say: Echo) -> int:
-    """Say what did not happen; 0 if everything expected did."""
-    for sentence in unmet:
-        say(sentence)
-    return 1 if unmet else 0

@@ -32,7 +32,7 @@ Function = Callable[[Array], Array]
 POINTS = {1: 4001, 2: 161}
 """Nodes on each axis where none are asked for."""
 
-_STEEPEST = 30.0
+_STEEPEST = 300.0
 
 
 def measure_spectral_gap(
