@@ -99,7 +99,8 @@ def linear(names, p=4, d=3, bias=(True, True), k=1):
     "names",
     [("0", "2"), ("0", "1"), ("9", "10"), ("fc1", "fc2"), ("net.0", "net.2"), ("fc1", "out"),
      ("module.net.0", "module.net.2"), ("layers.0.linear", "layers.1.linear"), ("W", "a"),
-     ("hidden", "output"), ("z_first", "a_last"), ("enc.fc", "dec.fc"), ("_orig_mod.0", "_orig_mod.2")],
+     ("hidden", "output"), ("z_first", "a_last"), ("enc.fc", "dec.fc"),
+     ("_orig_mod.0", "_orig_mod.2")],
 )  # fmt: skip
 @pytest.mark.parametrize("bias", [(True, True), (False, True), (True, False), (False, False)])
 def test_state_dicts_with_any_names(tmp_path, names, bias):
@@ -109,9 +110,7 @@ def test_state_dicts_with_any_names(tmp_path, names, bias):
     assert torch.equal(torch.tensor(network.W), state[f"{names[0]}.weight"].double())
     assert torch.equal(torch.tensor(network.a), state[f"{names[1]}.weight"].double()[0])
     assert (network.b is not None, network.c is not None) == bias
-    assert (
-        f"inner layer {names[0].rpartition('.')[2]!r}" in " ".join(network.notes) or "." in names[0]
-    )
+    assert "." in names[0] or network.notes[1].startswith(f"inner layer {names[0]!r}")
 
 
 def test_a_torch_module_is_the_function_that_is_read(tmp_path):
@@ -134,9 +133,7 @@ def test_one_input_needs_numbers_in_the_names():
 
 def test_the_numbers_win_over_the_shapes():
     bottleneck = {"0.weight": np.ones((1, 5)), "2.weight": np.ones((5, 1))}
-    with pytest.raises(
-        InputError, match=r"one output, but got 5, '2.weight' being of shape \(5, 1\)"
-    ):
+    with pytest.raises(InputError, match=r"one output, but got 5, '2.weight' being of shape"):
         built(bottleneck)
     with pytest.raises(InputError, match="two layers that fit together"):
         built({"0.weight": np.ones((1, 5)), "2.weight": np.ones((5, 3))})
@@ -144,9 +141,7 @@ def test_the_numbers_win_over_the_shapes():
 
 def test_one_of_several_networks_in_a_state_dict():
     state = linear(("actor.0", "actor.2")) | linear(("critic.0", "critic.2"), p=6)
-    with pytest.raises(
-        InputError, match=r"expected one layer of two-layer, but got 2: .*--key 'actor'"
-    ):
+    with pytest.raises(InputError, match=r"one layer of two-layer, but got 2: .*--key 'actor'"):
         built(state)
     assert built(state, key="critic").network.width == 6
 
@@ -208,7 +203,7 @@ def test_what_does_not_fit_is_one_sentence(arrays, told):
 
 def test_a_third_layer_is_not_passed_over():
     state = linear(("net.0", "net.2")) | {"head.weight": np.ones((1, 1))}
-    with pytest.raises(InputError, match="got also 'head.weight'"):
+    with pytest.raises(InputError, match=r"got also 'head.weight'"):
         built(state)
     assert built(state, key="net").network.width == 4
 
@@ -285,13 +280,9 @@ def test_samples_must_fit():
     network = TwoLayer(W, A, Activation.parse("tanh"))
     check_data_fits(network, None, "here")
     check_data_fits(network, Data(np.ones((4, 3)), np.ones((4, 1))), "here")
-    with pytest.raises(
-        InputError, match=r"here: expected samples X of shape \(n, 3\), but got \(4, 2\)"
-    ):
+    with pytest.raises(InputError, match=r"here: expected samples X of shape \(n, 3\)"):
         check_data_fits(network, Data(np.ones((4, 2))), "here")
-    with pytest.raises(
-        InputError, match=r"targets y of shape \(4,\) for a network with one output"
-    ):
+    with pytest.raises(InputError, match=r"y of shape \(4,\) for a network with one output"):
         check_data_fits(network, Data(np.ones((4, 3)), np.ones((4, 2))), "here")
 
 
