@@ -76,7 +76,7 @@ def coefficients(activation: Activation) -> list[Fraction] | None:
         activation: recognised if its formula has only rational numbers, z, sums, products and
             powers with natural exponents, and the degree is at most 32.
     """
-    found = _polynomial(activation.formula())
+    found = polynomial_of(activation.formula())
     if found is None:
         return None
     while found and found[-1] == 0:
@@ -323,14 +323,14 @@ def _extended(problem: Problem) -> Any:
     return np.hstack([X, np.ones((len(X), 1))])
 
 
-def _polynomial(expression: sp.Expr) -> list[Fraction] | None:
-    """Expand an unevaluated formula by its own structure; None if it is no polynomial."""
+def polynomial_of(expression: sp.Expr) -> list[Fraction] | None:
+    """Return the coefficients of an unevaluated formula, lowest first; None if it is none."""
     if expression.is_Rational:
         return [Fraction(int(expression.p), int(expression.q))]
     if expression.is_Symbol:
         return [Fraction(0), Fraction(1)]
     if expression.is_Add or expression.is_Mul:
-        parts = [_polynomial(part) for part in expression.args]
+        parts = [polynomial_of(part) for part in expression.args]
         total = [Fraction(int(expression.is_Mul))]
         for part in parts:
             if part is None or len(part) + len(total) > MAX_DEGREE + 2:
@@ -338,7 +338,7 @@ def _polynomial(expression: sp.Expr) -> list[Fraction] | None:
             total = _times(total, part) if expression.is_Mul else _plus(total, part)
         return total
     if expression.is_Pow and expression.exp.is_Integer and 0 < int(expression.exp) <= MAX_DEGREE:
-        base = _polynomial(expression.base)
+        base = polynomial_of(expression.base)
         if base is None or (len(base) - 1) * int(expression.exp) > MAX_DEGREE:
             return None
         total = [Fraction(1)]

@@ -1,0 +1,377 @@
+"""Log-oscillating activations s(z) = A z cos((w/2) log(1 + z^2)): a sharp threshold for lambda.
+
+Squared loss, frozen outer layer with one nonzero a, all nonzero inputs (extended by 1 with a
+trained inner bias of the same penalty) equal to one x, m times among n data; q = |x|^2, yb the
+mean of their labels minus the frozen outer bias, b a frozen inner bias. On the ray w = tau x,
+with z = q tau + b,
+
+    grad f = x (lambda tau + c' (m/n) (a s(z) - yb) a s'(z)) =: x g(tau),
+    Lap f = lambda D + c' (m/n) q ((a s')^2 + (a s - yb) a s''),   D all trained parameters.
+
+s = A z cos th, s' = A (cos th - w z^2/(1 + z^2) sin th) with th = (w/2) log(1 + z^2), and s'' =
+O(1/|z|), so s', s s'' are bounded, Lap f is bounded on all of parameter space, and
+
+    g(tau)/tau -> lambda + K (1 + cos 2 th - w sin 2 th),   K = c' (m/n) a^2 q A^2 / 2,
+
+whose values fill [lambda - T, ...] with T = K (sqrt(1 + w^2) - 1) as th runs through a period.
+
+* lambda < T: g changes sign infinitely often. At its zeros grad f = 0, and V_s = -Lap f is
+  bounded: V_s does not tend to infinity, for any s.
+* lambda > T (so lambda > 0): for w = tau x + v, v orthogonal to x, grad f = x g(tau) + lambda v
+  (and lambda times the inner weights of neurons with a_j = 0), so |grad f| >= c |theta| - C with
+  c > 0, and V_s -> inf for every s; f >= (lambda/2) |theta|^2.
+* lambda = T is not decided.
+
+lambda < T is decided by comparing squares of rational numbers, if A^2 and w^2 are rational.
+
+An inner bias without penalty refutes for any number of neurons and data: s has zeros b_k -> inf,
+and f(W = 0, b_1 = b_k) is the same for all k.
+
+Source: own derivation.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from flint import arb
+
+from verify.enclosure import Enclosure
+from verify.evidence import Evidence, Witness
+from verify.verdict import Truth
+from verify_kernels.activation_analysis.jet import jet
+from verify_kernels.two_layer import exact_data as exact
+from verify_kernels.two_layer.ball_risk import Ball, Point, Problem, ball, evaluate, precision
+from verify_kernels.two_layer.polynomial import polynomial_of
+
+if TYPE_CHECKING:
+    import sympy as sp
+
+    from verify.network.activation import Activation
+
+_TURNS = 400  # half turns of the oscillation that are searched for a sign change
+_LARGEST = 200_000  # bits of the largest argument that is tried
+_HALVINGS = 100
+
+
+@dataclass(frozen=True)
+class Oscillation:
+    """A^2 and w^2 of A z cos((w/2) log(1 + z^2)), exact; both positive."""
+
+    amplitude_squared: Fraction
+    frequency_squared: Fraction
+
+
+@dataclass(frozen=True)
+class Line:
+    """The one-dimensional problem; see the module's formulas.
+
+    Args:
+        j: the neuron with a_j != 0.
+        weight: a_j.
+        x: the input (extended by 1 with a trained inner bias).
+        share: m / n.
+        label: yb.
+        bias: the frozen inner bias b.
+        K: half the coefficient of the oscillation.
+        shape: A^2 and w^2.
+        parameters: D, the number of trained parameters.
+    """
+
+    j: int
+    weight: Fraction
+    x: list[Fraction]
+    share: Fraction
+    label: Fraction
+    bias: Fraction
+    K: Fraction
+    shape: Oscillation
+    parameters: int
+
+
+def recognise(activation: Activation) -> Oscillation | None:
+    """Return A^2 and w^2 if the formula is written as A z cos(B log(1 + z^2)), else None.
+
+    A and B must be products of rational numbers and square roots of rational numbers.
+    """
+    total, rest = _constant_square(activation.formula())
+    cosines = [part for part in rest if part.func.__name__ == "cos"]
+    if total == 0 or len(rest) != 2 or len(cosines) != 1:
+        return None
+    if not any(part.is_Symbol for part in rest):
+        return None
+    inner, logs = _constant_square(cosines[0].args[0])
+    if inner == 0 or len(logs) != 1 or logs[0].func.__name__ != "log":
+        return None
+    if polynomial_of(logs[0].args[0]) != [Fraction(1), Fraction(0), Fraction(1)]:
+        return None
+    return Oscillation(total, 4 * inner)
+
+
+def one_dimensional(problem: Problem, point: Point) -> Line | None:
+    """Return the one-dimensional problem, or None if the network is not of that kind."""
+    shape = recognise(problem.activation)
+    if shape is None or problem.loss != "squared" or {"a", "c"} & set(problem.penalties):
+        return None
+    a = exact.outer(point)
+    live = [j for j, weight in enumerate(a) if weight != 0]
+    X, trained = exact.inputs(problem), exact.is_trained(problem, "b")
+    if trained and exact.penalty(problem, "b") != exact.penalty(problem, "W"):
+        return None
+    full = np.hstack([X, np.ones((len(X), 1))]) if trained else X
+    seen = np.flatnonzero(full.any(axis=1))
+    if len(live) != 1 or not seen.size or (full[seen] != full[seen[0]]).any():
+        return None
+    x = exact.fractions(full[seen[0]].tolist())
+    labels = exact.fractions(exact.labels(problem)[seen].tolist())
+    share = Fraction(len(seen), len(X))
+    j = live[0]
+    bias = Fraction(0) if trained else exact.biases(point)[j]
+    label = sum(labels, Fraction(0)) / len(labels) - exact.constant(point)
+    K = Fraction(problem.loss_scale) * share * a[j] ** 2 * exact.dot(x, x)
+    K *= shape.amplitude_squared / 2
+    return Line(j, a[j], x, share, label, bias, K, shape, len(a) * len(x))
+
+
+def threshold(line: Line, *, bits: int = 256) -> Enclosure:
+    """Return T = K (sqrt(1 + w^2) - 1)."""
+    with precision(bits):
+        root = ball(1 + line.shape.frequency_squared).sqrt()
+        return Enclosure.from_arb(ball(line.K) * (root - 1))
+
+
+def decide_log_oscillation(problem: Problem, point: Point) -> Evidence:
+    """Decide the Villani property for a log-oscillating activation.
+
+    Args:
+        problem: data, loss, penalties.
+        point: the network's weights; only frozen roles matter.
+
+    Returns:
+        REFUTED with the witness ``"oscillation-zeros"`` (lambda below the threshold: brackets of
+        two zeros of the gradient on the ray, V_s there) or ``"bias-zeros"`` (an inner bias
+        without penalty), PROVED with ``"oscillation-threshold"``, else UNDECIDED.
+    """
+    shape = recognise(problem.activation)
+    if shape is None:
+        return _open("the activation is not written as A z cos(B log(1 + z^2))")
+    if "a" not in problem.penalties and "b" in problem.penalties:
+        if exact.penalty(problem, "b") == 0:
+            return _bias_zeros(problem, shape)
+    line = one_dimensional(problem, point)
+    if line is None:
+        return _open(
+            "more than one neuron or one input direction, or an outer parameter is trained"
+        )
+    lam = exact.penalty(problem, "W")
+    ratio = (lam / line.K + 1) ** 2 - (1 + line.shape.frequency_squared)
+    bound = threshold(line)
+    if ratio == 0:
+        return _open("lambda equals the threshold")
+    if ratio > 0:
+        data = {"threshold": [bound.lo, bound.hi], "penalty": lam}
+        how = f"log-oscillating activation: lambda is above the threshold {_show(bound)}"
+        return Evidence(Truth.PROVED, Witness("oscillation-threshold", data), how=how)
+    return _below(problem, line, lam, bound)
+
+
+def replay_log_oscillation(witness: Witness, problem: Problem, point: Point) -> bool:
+    """Return whether the witness holds: signs at brackets, or the exact comparison."""
+    data = witness.data
+    if witness.kind == "bias-zeros":
+        signs = [_sign_of(problem, place) for pair in data["zeros"] for place in pair]
+        return all(x * y < 0 for x, y in zip(signs[::2], signs[1::2], strict=True))
+    line = one_dimensional(problem, point)
+    if line is None:
+        return False
+    lam = exact.penalty(problem, "W")
+    if witness.kind == "oscillation-threshold":
+        return (lam / line.K + 1) ** 2 > 1 + line.shape.frequency_squared
+    for lo, hi in data["zeros"]:
+        slopes = []
+        for tau in (lo, hi):
+            bits = 512 + 4 * max(1, tau.numerator.bit_length() - tau.denominator.bit_length())
+            gradient = evaluate(problem, _at(problem, point, line, tau), bits=bits).gradient
+            k = next(i for i, value in enumerate(line.x) if value != 0)
+            parts = [*gradient["W"][line.j], *([gradient["b"][line.j]] if "b" in gradient else [])]
+            slopes.append(parts[k] * ball(line.x[k]))
+        if not ((slopes[0] > 0 and slopes[1] < 0) or (slopes[0] < 0 and slopes[1] > 0)):
+            return False
+    return True
+
+
+def _at(problem: Problem, point: Point, line: Line, tau: Fraction) -> Point:
+    p, d = len(point.a), exact.inputs(problem).shape[1]
+    W = [[Fraction(0)] * d for _ in range(p)]
+    W[line.j] = [tau * v for v in line.x[:d]]
+    b = None if point.b is None else exact.biases(point)
+    if exact.is_trained(problem, "b"):
+        b = [Fraction(0)] * p
+        b[line.j] = tau * line.x[-1]
+    return Point(W, point.a, b, point.c)
+
+
+def _slope(problem: Problem, line: Line, tau: Ball) -> tuple[Ball, Ball]:
+    """Return g(tau) and the second derivative of the data part, divided by q."""
+    q, scale = exact.dot(line.x, line.x), ball(Fraction(problem.loss_scale) * line.share)
+    s0, s1, s2 = jet(problem.activation, tau * ball(q) + ball(line.bias), 2)
+    a = ball(line.weight)
+    r = a * s0 - ball(line.label)
+    first = ball(exact.penalty(problem, "W")) * tau + scale * r * a * s1
+    return first, scale * ball(q) * ((a * s1) ** 2 + r * a * s2)
+
+
+def _below(problem: Problem, line: Line, lam: Fraction, bound: Enclosure) -> Evidence:
+    """Find two zeros of g around a minimum of g(tau)/tau, far enough out."""
+    for turn in range(_TURNS):
+        found = _bracket(problem, line, turn)
+        if found is None:
+            break
+        left, low, right = found
+        signs = [_sign(problem, line, tau) for tau in (left, low, right)]
+        if signs == [1, -1, 1]:
+            zeros = [_bisect(problem, line, *pair) for pair in ((left, low), (low, right))]
+            return _refuted(problem, line, lam, bound, zeros)
+    return _open("lambda is below the threshold, but no sign change of the gradient was reached")
+
+
+def _bracket(problem: Problem, line: Line, turn: int) -> tuple[Fraction, Fraction, Fraction] | None:
+    """Return tau at a maximum, the next minimum and the next maximum of 1 + cos 2th - w sin 2th.
+
+    cos 2th - w sin 2th = sqrt(1 + w^2) cos(2 th + atan w).
+    """
+    q = exact.dot(line.x, line.x)
+    with precision(256):
+        frequency = ball(line.shape.frequency_squared).sqrt()
+        found = []
+        for half in (2 * turn + 2, 2 * turn + 3, 2 * turn + 4):
+            th = (half * arb.pi() - frequency.atan()) / 2
+            power = 2 * th / frequency  # log(1 + z^2)
+            if not power > 0 or power > _LARGEST:
+                return None
+            z = power.expm1().sqrt()
+            lo = exact.interval((z - ball(line.bias)) / ball(q))[0]
+            if not isinstance(lo, Fraction) or lo <= 0:
+                return None
+            found.append(exact.short(lo, bits=128))
+    return found[0], found[1], found[2]
+
+
+def _bits(tau: Fraction) -> int:
+    return 512 + 4 * abs(tau.numerator.bit_length() - tau.denominator.bit_length())
+
+
+def _sign(problem: Problem, line: Line, tau: Fraction) -> int:
+    with precision(_bits(tau)):
+        slope = _slope(problem, line, ball(tau))[0]
+        return 1 if slope > 0 else -1 if slope < 0 else 0
+
+
+def _bisect(problem: Problem, line: Line, lo: Fraction, hi: Fraction) -> tuple[Fraction, Fraction]:
+    """Narrow a bracket of a zero of g; both ends keep their proved signs."""
+    sign = _sign(problem, line, lo)
+    for _ in range(_HALVINGS):
+        middle = exact.short((lo + hi) / 2, bits=192)
+        found = _sign(problem, line, middle) if lo < middle < hi else 0
+        if found == 0:
+            break
+        lo, hi = (middle, hi) if found == sign else (lo, middle)
+    return lo, hi
+
+
+def _refuted(
+    problem: Problem,
+    line: Line,
+    lam: Fraction,
+    bound: Enclosure,
+    zeros: list[tuple[Fraction, Fraction]],
+) -> Evidence:
+    values = []
+    for lo, hi in zeros:
+        with precision(_bits(hi)):
+            curvature = _slope(problem, line, ball(lo).union(ball(hi)))[1]
+            values.append(exact.interval(-curvature - ball(lam) * line.parameters))
+    data = {
+        "threshold": [bound.lo, bound.hi],
+        "penalty": lam,
+        "x": line.x,
+        "neuron": line.j,
+        "zeros": [list(pair) for pair in zeros],
+        "V": values,
+    }
+    how = (
+        f"log-oscillating activation: lambda is below the threshold {_show(bound)}, so grad f = 0 "
+        f"infinitely often on a ray, where V_s = -Lap f is bounded, for every s"
+    )
+    return Evidence(Truth.REFUTED, Witness("oscillation-zeros", data), how=how)
+
+
+def _bias_zeros(problem: Problem, shape: Oscillation) -> Evidence:
+    zeros = []
+    with precision(256):
+        half_frequency = ball(shape.frequency_squared).sqrt() / 2
+        for k in (1, 2, 3):
+            power = (k * arb.pi() + arb.pi() / 2) / half_frequency
+            if power > _LARGEST:
+                return _open("the zeros of the activation are too large")
+            lo, hi = exact.interval(power.expm1().sqrt())
+            zeros.append([exact.short(lo, bits=64), exact.short(hi, bits=64) * (1 + _TINY)])
+        if not all(_sign_of(problem, x) * _sign_of(problem, y) < 0 for x, y in zeros):
+            return _open("the zeros of the activation could not be enclosed")
+    how = (
+        "the activation has zeros b_k -> infinity, and the risk has one value at W = 0, b_1 = b_k "
+        "for all k: it does not tend to infinity along an inner bias without penalty"
+    )
+    return Evidence(Truth.REFUTED, Witness("bias-zeros", {"zeros": zeros}), how=how)
+
+
+_TINY = Fraction(1, 2**60)
+
+
+def _sign_of(problem: Problem, place: Fraction) -> int:
+    with precision(_bits(place)):
+        value = jet(problem.activation, ball(place), 0)[0]
+        return 1 if value > 0 else -1 if value < 0 else 0
+
+
+def _constant_square(expression: sp.Expr) -> tuple[Fraction, list[Any]]:
+    """Split a product into the square of its constant factor and the factors with z.
+
+    Only rational numbers and square roots of positive rational numbers count as constants; the
+    square is 0 where another constant occurs.
+    """
+    square, rest = Fraction(1), []
+    waiting = [expression]
+    while waiting:
+        part = waiting.pop()
+        if part.is_Mul:
+            waiting.extend(part.args)
+        elif part.is_Rational:
+            square *= Fraction(int(part.p), int(part.q)) ** 2
+        elif part.is_Pow and part.base.is_Rational and abs(part.exp) == _half():
+            value = Fraction(int(part.base.p), int(part.base.q))
+            if value <= 0:
+                return Fraction(0), []
+            square *= value if part.exp > 0 else 1 / value
+        elif not part.free_symbols:
+            return Fraction(0), []
+        else:
+            rest.append(part)
+    return square, rest
+
+
+def _half() -> Any:
+    import sympy as sp
+
+    return sp.Rational(1, 2)
+
+
+def _show(bound: Enclosure) -> str:
+    return str(bound.arb().str(12, radius=False))
+
+
+def _open(why: str) -> Evidence:
+    return Evidence(Truth.UNDECIDED, why_open=why)
