@@ -84,7 +84,7 @@ def command(context: click.Context) -> int:
     help="A setting; numbers are exact (0.01, 1/3, 0x1.8p-3).",
 )
 @click.option("--family", metavar="NAME", help="Which family or layout the tensors are.")
-@click.option("--activation", metavar="NAME", help="relu, tanh, leaky_relu(0.01), ...")
+@click.option("--activation", metavar="NAME", help="relu, leaky_relu(0.01), log(1+exp(z)), ...")
 @click.option("--key", metavar="NAME", help="Which part of a nested checkpoint.")
 @click.option("--report", type=_PATH, metavar="FILE.html", help="Write one page about all models.")
 @click.option(

@@ -88,11 +88,18 @@ def test_a_name_is_a_name_and_a_text_in_z_a_formula(text, name):
         ("", "a formula"),
         ("z^2", r"\*\* for a power"),
         (None, "expected a text"),
+        ("z" * 20_000, "at most 10000 characters"),
+        ("swosh" * 1_000, "or a formula in z .*[.]{3}'"),
+        ("softplus(-" + "1" * 9_000 + ")", "parameters of at most 400 digits"),
+        ("leaky_relu(1e-9999)", "parameters of at most 400 digits"),
+        ("leaky_relu(1e9999)", "parameters of at most 400 digits"),
+        ("a" + " " * 9_000 + "b", "the name 'a'"),
     ],
 )
 def test_what_is_neither_is_refused_with_a_hint(text, told):
-    with pytest.raises(SettingsError, match=told):
+    with pytest.raises(SettingsError, match=told) as caught:
         Activation.parse(text)
+    assert len(str(caught.value)) < 600
 
 
 def test_parameters_stay_exact_in_the_formula():

@@ -124,6 +124,15 @@ def test_a_torch_module_is_the_function_that_is_read(tmp_path):
     assert np.allclose(mine, model(x).detach().numpy()[:, 0], rtol=1e-12)
 
 
+def test_a_whole_module_is_read_as_its_state_dict(tmp_path):
+    model = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Tanh(), torch.nn.Linear(5, 1))
+    torch.save(model, tmp_path / "module.pt")
+    torch.save(model.state_dict(), tmp_path / "state.pt")
+    module, state = (read_network(tmp_path / f"{name}.pt", **TWO) for name in ("module", "state"))
+    assert bits(module.network.W) == bits(state.network.W)
+    assert bits(module.network.c) == bits(state.network.c)
+
+
 def test_one_input_needs_numbers_in_the_names():
     state = linear(("0", "2"), d=1)
     assert built(state).network.W.shape == (4, 1)
@@ -241,6 +250,26 @@ def test_constants_of_other_layouts_are_refused(tmp_path):
     path = npz(tmp_path / "a.npz", W=W, a=A)
     with pytest.raises(SettingsError, match="no such constant for the layout two-layer"):
         read_network(path, **TWO, settings={"well-posedness.gamma": "1"})
+
+
+NAMES = ["W", "a", "b", "c", "X", "y", "V", "step", "0.weight", "0.bias", "2.weight", "2.bias",
+         "net.0.weight", "net.2.weight", "W.weight", "a.weight", "W_mask", "fc.W", "fc.a", "", ".",
+         "..weight", ".weight", "weight", "0.parametrizations.weight.original0", "\u0660.weight",
+         "9" * 5000 + ".weight"]  # fmt: skip
+SHAPES = hnp.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=3)
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), SHAPES),
+    st.sampled_from([None, "net", "fc", "0", "."]),
+)
+def test_any_names_and_shapes_are_read_or_refused(shapes, key):
+    arrays = {name: np.ones(shape) for name, shape in shapes.items()}
+    try:
+        network = built(arrays, key=key).network
+    except VerifyError:
+        return
+    assert network.W.shape == (len(network.a), network.dimension)
 
 
 # --- the value -----------------------------------------------------------------------------------

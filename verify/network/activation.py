@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING
 
 from verify.errors import SettingsError
 from verify.exact import parse_exact
-from verify.network.expression import CONSTANTS, parse_expression
+from verify.network.expression import (
+    CONSTANTS,
+    MAX_CHARACTERS,
+    MAX_DIGITS,
+    parse_expression,
+    shortened,
+)
 
 if TYPE_CHECKING:
     import sympy as sp
@@ -38,7 +44,7 @@ _DEFINITIONS: dict[str, tuple[int, str]] = {
 }
 _ALIASES = {"arctan": "atan"}
 _DEFAULTS = {"softplus": (Fraction(1),), "elu": (Fraction(1),)}
-_CALL = re.compile(r"\s*([A-Za-z_][A-Za-z0-9_]*)\s*(?:\((.*)\))?\s*", re.DOTALL)
+_CALL = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)\s*(?:\((.*)\))?", re.DOTALL)
 _VARIABLE = re.compile(r"(?<![A-Za-z0-9_])z(?![A-Za-z0-9_])")
 EXPRESSION = "expression"
 """The name of an activation that is written as a formula in z."""
@@ -71,20 +77,22 @@ class Activation:
         """
         if not isinstance(text, str):
             raise SettingsError(f"--activation: expected a text, but got {text!r}")
-        match = _CALL.fullmatch(text)
+        text = text.strip()
+        match = _CALL.fullmatch(text) if len(text) <= MAX_CHARACTERS else None
+        got = f"but got {shortened(text)}"
         name = _ALIASES.get(match[1], match[1]) if match else ""
         if match and name in _DEFINITIONS and not _VARIABLE.search(match[2] or ""):
-            return cls._named(name, (match[2] or "").strip(), text)
+            return cls._named(name, (match[2] or "").strip(), got)
         if match and match[2] is None and match[1] not in ("z", *CONSTANTS):
             raise SettingsError(
                 f"--activation: expected one of {', '.join(NAMES)}, with parameters as in "
-                f"leaky_relu(0.01), or a formula in z as in log(1+exp(z)), but got {text!r}"
+                f"leaky_relu(0.01), or a formula in z as in log(1+exp(z)), {got}"
             )
-        parse_expression(text.strip())
+        parse_expression(text)
         return cls(EXPRESSION, (), " ".join(text.split()))
 
     @classmethod
-    def _named(cls, name: str, inside: str, text: str) -> Activation:
+    def _named(cls, name: str, inside: str, got: str) -> Activation:
         count = _DEFINITIONS[name][0]
         parts = inside.split(",") if inside else []
         if not parts and name in _DEFAULTS:
@@ -92,14 +100,19 @@ class Activation:
         if len(parts) != count:
             example = f"{name}(0.01)" if count else name
             raise SettingsError(
-                f"--activation: expected {name} with {count} parameter(s), such as {example}, "
-                f"but got {text!r}"
+                f"--activation: expected {name} with {count} parameter(s), such as {example}, {got}"
+            )
+        if len(inside) > MAX_DIGITS:
+            raise SettingsError(
+                f"--activation: expected parameters of at most {MAX_DIGITS} digits, {got}"
             )
         parameters = tuple(parse_exact(part, where=f"--activation {name}") for part in parts)
-        if name in ("softplus", "elu") and parameters[0] <= 0:
+        if any(max(abs(p.numerator), p.denominator) >= 10**MAX_DIGITS for p in parameters):
             raise SettingsError(
-                f"--activation: expected {name} with a positive parameter, but got {text!r}"
+                f"--activation: expected parameters of at most {MAX_DIGITS} digits, {got}"
             )
+        if name in ("softplus", "elu") and parameters[0] <= 0:
+            raise SettingsError(f"--activation: expected {name} with a positive parameter, {got}")
         return cls(name, parameters)
 
     @property

@@ -78,7 +78,7 @@ def parse_expression(
     Raises:
         SettingsError: anything else.
     """
-    reader = _Reader(where, names, _shown(text))
+    reader = _Reader(where, names, shortened(text))
     source, numbers = reader.tokens(text)
     tree = reader.tree(source)
     expression = _Builder(reader, numbers).expression(tree, 0)
@@ -86,7 +86,8 @@ def parse_expression(
     return expression
 
 
-def _shown(text: str) -> str:
+def shortened(text: str) -> str:
+    """Return a text for a message: quoted, on one line, short."""
     return ascii(text if len(text) <= 60 else text[:57] + "...")
 
 
@@ -119,7 +120,7 @@ class _Reader:
                 raise self._strange(text[position])
             position, token = match.end(), match[0]
             if glued and (match["name"] or match["number"]):
-                raise self.refuse("an operator after each number", _shown(token))
+                raise self.refuse("an operator after each number", shortened(token))
             glued = match["number"] is not None
             if match["number"]:
                 parts.append(f"_{len(numbers)}")
@@ -158,7 +159,7 @@ class _Reader:
     def _check_name(self, name: str) -> None:
         if name not in (*self.names, *FUNCTIONS, *CONSTANTS, "True"):
             listed = ", ".join((*self.names, *CONSTANTS))
-            raise self.refuse(f"{listed}, {_ALLOWED}", f"the name {_shown(name)}")
+            raise self.refuse(f"{listed}, {_ALLOWED}", f"the name {shortened(name)}")
 
     def _number(self, token: str) -> Fraction:
         if len(token) > MAX_DIGITS + 10:
