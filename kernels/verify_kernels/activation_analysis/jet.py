@@ -155,7 +155,7 @@ def _raised(x: Ball, p: Any) -> Ball:
     k = int(p.p)
     if k == 0:
         return arb(1)
-    if k < 0 and not x != 0:
+    if k < 0 and x.contains(0):
         return arb(0, float("inf"))
     if k % 2 or x > 0 or x < 0:
         return _ends(lambda t: t**k, x)

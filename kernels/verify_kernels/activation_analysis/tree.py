@@ -6,6 +6,7 @@ becomes ``erfc(-u)``. Nothing is cancelled: ``z/z`` stays a quotient, with its h
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import lru_cache
@@ -126,6 +127,18 @@ class Forest:
         if x.op == "cosh":
             return self.node("logcosh", x.args[0])
         return self.node("log", x)
+
+    def rebuilt(self, node: Node, args: Sequence[Node]) -> Node:
+        """Return the node with other operands."""
+        if all(new is old for new, old in zip(args, node.args, strict=True)):
+            return node
+        if node.op == "add":
+            return self.add(*args)
+        if node.op == "mul":
+            return self.mul(*args)
+        if node.op == "pow":
+            return self.power(args[0], node.data)
+        return self.node(node.op, *args, data=node.data)
 
     def unary(self, op: str, x: Node) -> Node:
         if op == "log":

@@ -1,0 +1,432 @@
+"""Exact coefficients of expansions at infinity: rational combinations of constants and waves.
+
+A coefficient is a sum of rational numbers times constants (powers of integers, pi, e and of other
+named positive or opaque constants) times at most one wave, the cosine or sine of a phase that
+tends to infinity. Equal terms cancel exactly; what no rule makes equal is told apart by balls, or
+not at all (`Unclear`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from fractions import Fraction
+from functools import lru_cache
+from math import isqrt
+from typing import Any
+
+from flint import arb, ctx, fmpq
+
+from verify_kernels.activation_analysis.jet import constant
+from verify_kernels.activation_analysis.tree import Node
+
+Ball = Any
+Constant = tuple[tuple[Any, Fraction], ...]  # powers of named constants, sorted
+Phase = tuple[tuple[Any, Fraction], ...]  # multiples of phases that tend to infinity, sorted
+Wave = tuple[str, Phase]  # ("c" or "s", phase), or ("", ()) for none
+Key = tuple[Constant, Wave]
+STILL: Wave = ("", ())
+
+
+class Unclear(Exception):
+    """A sign, a limit or an expansion that these rules do not decide."""
+
+
+class NeedLarger(Exception):
+    """The expansion holds, but only further out than the point at which it was asked for."""
+
+
+def _order(key: Any) -> str:
+    return repr(key)
+
+
+@lru_cache(maxsize=4096)
+def _generator_ball(name: Any, prec: int) -> Ball:
+    kind = name[0]
+    if kind == "pi":
+        return arb.pi()
+    if kind == "e":
+        return arb(1).exp()
+    if kind == "int":
+        return arb(name[1])
+    if kind == "log":
+        return arb(name[1]).log()
+    if kind == "node":
+        return constant(name[1], prec)
+    inner = Coefficient(dict(name[1])).ball()
+    return _OF_BALL[kind](inner)
+
+
+_OF_BALL: dict[str, Callable[[Ball], Ball]] = {
+    "exp": lambda b: b.exp(),
+    "logof": lambda b: b.log(),
+    "inverse": lambda b: 1 / b,
+    "sin": lambda b: b.sin(),
+    "cos": lambda b: b.cos(),
+    "atan": lambda b: b.atan(),
+    "erf": lambda b: b.erf(),
+}
+_POSITIVE = frozenset({"pi", "e", "int", "exp"})
+
+
+@lru_cache(maxsize=4096)
+def constant_ball(powers: Constant, prec: int) -> Ball:
+    """Enclose a product of powers of named constants."""
+    total = arb(1)
+    for name, power in powers:
+        base = _generator_ball(name, prec)
+        if power.denominator == 1:
+            total = total * base ** int(power)
+        else:
+            total = total * base ** arb(fmpq(power.numerator, power.denominator))
+    return total
+
+
+def _merge(left: Any, right: Any, sign: int = 1) -> Any:
+    """Add two sorted tuples of (name, multiple)."""
+    if not right:
+        return left
+    if not left and sign == 1:
+        return right
+    total = dict(left)
+    for name, value in right:
+        total[name] = total.get(name, Fraction(0)) + sign * value
+    kept = [(name, value) for name, value in total.items() if value]
+    return tuple(sorted(kept, key=lambda item: _order(item[0])))
+
+
+def _reduced(powers: Constant) -> tuple[Fraction, Constant]:
+    """Move whole powers of integers into the rational factor."""
+    factor, kept = Fraction(1), []
+    for name, power in powers:
+        if name[0] == "int":
+            whole = power.numerator // power.denominator
+            factor *= Fraction(name[1]) ** whole
+            power -= whole
+        if power:
+            kept.append((name, power))
+    return factor, tuple(kept)
+
+
+def _wave(kind: str, phase: Phase) -> tuple[int, Wave]:
+    """Return the sign and the canonical wave of cos or sin of a phase."""
+    if not phase:
+        return (1, STILL) if kind == "c" else (0, STILL)
+    if phase[0][1] < 0:
+        turned = tuple((name, -value) for name, value in phase)
+        return (1 if kind == "c" else -1), (kind, turned)
+    return 1, (kind, phase)
+
+
+def _wave_product(left: Wave, right: Wave) -> list[tuple[Fraction, Wave]]:
+    if left == STILL:
+        return [(Fraction(1), right)]
+    if right == STILL:
+        return [(Fraction(1), left)]
+    half = Fraction(1, 2)
+    (kind, a), (other, b) = left, right
+    plus, minus = _merge(a, b), _merge(a, b, -1)
+    if kind == other:
+        signs = (half, half if kind == "c" else -half)
+        pairs = [(signs[0], *_wave("c", minus)), (signs[1], *_wave("c", plus))]
+    elif kind == "s":
+        pairs = [(half, *_wave("s", plus)), (half, *_wave("s", minus))]
+    else:
+        pairs = [(half, *_wave("s", plus)), (-half, *_wave("s", minus))]
+    return [(scale * sign, wave) for scale, sign, wave in pairs if sign]
+
+
+class Coefficient:
+    """A finite sum of rational x constant x wave; the empty sum is exactly zero."""
+
+    __slots__ = ("_bound", "terms")
+
+    def __init__(self, terms: dict[Key, Fraction]) -> None:
+        self.terms = terms
+        self._bound: Ball = None
+
+    @classmethod
+    def rational(cls, value: int | Fraction) -> Coefficient:
+        """Return a rational number."""
+        return cls({((), STILL): Fraction(value)} if value else {})
+
+    @classmethod
+    def named(cls, name: Any, power: Fraction | int = 1) -> Coefficient:
+        """Return a power of a named constant."""
+        factor, powers = _reduced(((name, Fraction(power)),))
+        return cls({(powers, STILL): factor})
+
+    @classmethod
+    def wave(cls, kind: str, phase: Phase) -> Coefficient:
+        """Return cos ("c") or sin ("s") of a phase."""
+        sign, wave = _wave(kind, phase)
+        return cls({((), wave): Fraction(sign)} if sign else {})
+
+    def key(self) -> tuple[tuple[Key, Fraction], ...]:
+        """Return a canonical form, for names of constants made from this one."""
+        return tuple(sorted(self.terms.items(), key=_order))
+
+    def __bool__(self) -> bool:
+        return bool(self.terms)
+
+    def __add__(self, other: Coefficient) -> Coefficient:
+        total = dict(self.terms)
+        for key, value in other.terms.items():
+            value += total.get(key, 0)
+            if value:
+                total[key] = value
+            else:
+                del total[key]
+        return Coefficient(total)
+
+    def scaled(self, factor: int | Fraction) -> Coefficient:
+        """Return a rational multiple."""
+        return Coefficient({k: v * factor for k, v in self.terms.items()} if factor else {})
+
+    def __mul__(self, other: Coefficient) -> Coefficient:
+        total: dict[Key, Fraction] = {}
+        for (powers, wave), value in self.terms.items():
+            for (more, second), factor in other.terms.items():
+                scale, joined = (
+                    _reduced(_merge(powers, more)) if powers and more else (1, powers or more)
+                )
+                for part, product in _wave_product(wave, second):
+                    key = (joined, product)
+                    new = total.get(key, Fraction(0)) + value * factor * scale * part
+                    if new:
+                        total[key] = new
+                    else:
+                        total.pop(key, None)
+        return Coefficient(total)
+
+    @property
+    def is_still(self) -> bool:
+        """Whether no wave occurs, so that the coefficient is a constant."""
+        return all(wave == STILL for _, wave in self.terms)
+
+    def rational_value(self) -> Fraction | None:
+        """Return the value if it is written as a rational number."""
+        if not self.terms:
+            return Fraction(0)
+        if len(self.terms) == 1:
+            ((powers, wave), value) = next(iter(self.terms.items()))
+            if not powers and wave == STILL:
+                return value
+        return None
+
+    def ball(self) -> Ball:
+        """Enclose a constant coefficient."""
+        total = arb(0)
+        for (powers, _), value in self.terms.items():
+            total += fmpq(value.numerator, value.denominator) * constant_ball(powers, ctx.prec)
+        return total
+
+    def sign(self) -> int:
+        """Return the sign of a constant coefficient.
+
+        Raises:
+            Unclear: a wave occurs, or the ball of a sum does not exclude zero.
+        """
+        if not self.terms:
+            return 0
+        if not self.is_still:
+            raise Unclear("the leading coefficient oscillates")
+        ball = self.ball()
+        if ball > 0:
+            return 1
+        if ball < 0:
+            return -1
+        raise Unclear("the sign of a constant is not decided")
+
+    def harmonics(self) -> dict[Phase, list[Coefficient]]:
+        """Return the coefficients [of cos, of sin] of every phase; the constant has phase ()."""
+        found: dict[Phase, list[Coefficient]] = {}
+        for (powers, (kind, phase)), value in self.terms.items():
+            pair = found.setdefault(phase, [Coefficient({}), Coefficient({})])
+            at = 1 if kind == "s" else 0
+            pair[at] = pair[at] + Coefficient({(powers, STILL): value})
+        return found
+
+    def range(self) -> tuple[Ball, Ball, bool]:
+        """Return lower end, upper end and whether both are approached as all phases grow.
+
+        They are when at most one phase occurs: it tends to infinity continuously.
+        """
+        harmonics = self.harmonics()
+        middle = harmonics.pop((), [Coefficient({})])[0]
+        parts = [_amplitude(*pair) for pair in harmonics.values()]
+        exact = [part for part in parts if isinstance(part, Fraction)]
+        value = middle.rational_value()
+        if value is not None and len(exact) == len(parts):
+            low, high = value - sum(exact), value + sum(exact)
+            return _arb(low), _arb(high), len(parts) <= 1
+        radius = arb(0)
+        for part in parts:
+            radius += _arb(part) if isinstance(part, Fraction) else part
+        centre = middle.ball()
+        return centre - radius, centre + radius, len(parts) <= 1
+
+    def bound(self) -> Ball:
+        """Return an upper bound of the absolute value, an exact ball."""
+        if self._bound is None:
+            low, high, _ = self.range()
+            self._bound = low.abs_upper().max(high.abs_upper()).upper()
+        return self._bound
+
+    def inverse(self) -> Coefficient:
+        """Return the reciprocal of a nonzero constant."""
+        if len(self.terms) == 1:
+            ((powers, wave), value) = next(iter(self.terms.items()))
+            if wave == STILL:
+                factor, turned = _reduced(tuple((name, -power) for name, power in powers))
+                return Coefficient({(turned, STILL): factor / value})
+        self.sign()
+        return Coefficient.named(("inverse", self.key()))
+
+    def raised(self, power: Fraction) -> Coefficient:
+        """Return a rational power of a positive constant.
+
+        Raises:
+            Unclear: the constant is not known to be positive.
+        """
+        if self.sign() <= 0:
+            raise Unclear("a root of a constant that is not positive")
+        if len(self.terms) == 1:
+            ((powers, _), value) = next(iter(self.terms.items()))
+            if value > 0 and all(name[0] in _POSITIVE for name, _ in powers):
+                total = _integer_power(value.numerator, power)
+                total = total * _integer_power(value.denominator, -power)
+                for name, exponent in powers:
+                    total = total * Coefficient.named(name, exponent * power)
+                return total
+        return Coefficient.named(("exp", logarithm(self).key()), power)
+
+
+def _arb(value: Fraction) -> Ball:
+    return arb(fmpq(value.numerator, value.denominator))
+
+
+def _amplitude(cosine: Coefficient, sine: Coefficient) -> Fraction | Ball:
+    a, b = cosine.rational_value(), sine.rational_value()
+    if a is not None and b is not None:
+        square = a * a + b * b
+        top, bottom = isqrt(square.numerator), isqrt(square.denominator)
+        if Fraction(top * top, bottom * bottom) == square:
+            return Fraction(top, bottom)
+        return _arb(square).sqrt()
+    if not cosine:
+        return abs(sine.ball())
+    if not sine:
+        return abs(cosine.ball())
+    return (cosine.ball() ** 2 + sine.ball() ** 2).sqrt()
+
+
+def _factors(n: int) -> Iterable[tuple[int, int]]:
+    """Return n as powers; large cofactors stay whole."""
+    found, p = [], 2
+    while p * p <= n and p < 1000:
+        count = 0
+        while n % p == 0:
+            n //= p
+            count += 1
+        if count:
+            found.append((p, count))
+        p += 1
+    if n > 1:
+        found.append((n, 1))
+    return found
+
+
+def _integer_power(n: int, power: Fraction) -> Coefficient:
+    total = Coefficient.rational(1)
+    for p, count in _factors(n):
+        total = total * Coefficient.named(("int", p), power * count)
+    return total
+
+
+def logarithm(x: Coefficient) -> Coefficient:
+    """Return log of a positive constant."""
+    if x.sign() <= 0:
+        raise Unclear("a logarithm of a constant that is not positive")
+    if len(x.terms) == 1:
+        ((powers, _), value) = next(iter(x.terms.items()))
+        if value > 0 and all(name[0] in _POSITIVE for name, _ in powers):
+            total = Coefficient({})
+            for sign, n in ((1, value.numerator), (-1, value.denominator)):
+                for p, count in _factors(n):
+                    total = total + Coefficient.named(("log", p)).scaled(sign * count)
+            for name, power in powers:
+                total = total + _log_of_name(name).scaled(power)
+            return total
+    return Coefficient.named(("logof", x.key()))
+
+
+def _log_of_name(name: Any) -> Coefficient:
+    if name[0] == "e":
+        return Coefficient.rational(1)
+    if name[0] == "int":
+        return Coefficient.named(("log", name[1]))
+    if name[0] == "exp":
+        return Coefficient(dict(name[1]))
+    return Coefficient.named(("logof", Coefficient.named(name).key()))
+
+
+def exponential(x: Coefficient) -> Coefficient:
+    """Return exp of a constant, a product of positive named constants."""
+    total = Coefficient.rational(1)
+    for (powers, _), value in x.terms.items():
+        if not powers:
+            total = total * Coefficient.named(("e",), value)
+        elif len(powers) == 1 and powers[0][0][0] == "log" and powers[0][1] == 1:
+            total = total * Coefficient.named(("int", powers[0][0][1]), value)
+        else:
+            unit = Coefficient({(powers, STILL): Fraction(1)})
+            total = total * Coefficient.named(("exp", unit.key()), value)
+    return total
+
+
+def applied(name: str, x: Coefficient) -> Coefficient:
+    """Return sin, cos, atan or erf of a constant under its name."""
+    if not x:
+        return Coefficient.rational(1 if name == "cos" else 0)
+    return Coefficient.named((name, x.key()))
+
+
+@lru_cache(maxsize=4096)
+def of_node(node: Node) -> Coefficient:
+    """Return the coefficient that a tree without z stands for."""
+    if node.op == "number":
+        return Coefficient.rational(node.data)
+    if node.op == "pi":
+        return Coefficient.named(("pi",))
+    parts = [of_node(arg) for arg in node.args]
+    if node.op == "add":
+        total = Coefficient({})
+        for part in parts:
+            total = total + part
+        return total
+    if node.op == "mul":
+        total = Coefficient.rational(1)
+        for part in parts:
+            total = total * part
+        return total
+    if node.op == "exp":
+        return exponential(parts[0])
+    if node.op == "log":
+        return logarithm(parts[0])
+    if node.op == "pow":
+        if parts[0].sign() > 0:
+            return parts[0].raised(node.data)
+        if node.data.denominator == 1 and parts[0]:
+            base = parts[0] if node.data > 0 else parts[0].inverse()
+            total = base
+            for _ in range(abs(int(node.data)) - 1):
+                total = total * base
+            return total
+        raise Unclear("a power of a constant that is not positive")
+    value = constant(node, ctx.prec)
+    if not value.is_finite():
+        raise Unclear("a constant is not defined")
+    if value.is_exact():
+        mantissa, exponent = value.man_exp()
+        return Coefficient.rational(Fraction(int(mantissa)) * Fraction(2) ** int(exponent))
+    return Coefficient.named(("node", node))

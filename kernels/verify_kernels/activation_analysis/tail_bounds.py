@@ -1,0 +1,255 @@
+"""Suprema, limits and growth on half-lines, read off the expansions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fractions import Fraction
+from typing import Any
+
+from flint import arb
+
+from verify_kernels.activation_analysis.coefficients import Coefficient, NeedLarger, Unclear
+from verify_kernels.activation_analysis.expansions import ONE, Expansion, HalfLine, times
+from verify_kernels.activation_analysis.tail_jet import derivatives_at_infinity
+from verify_kernels.activation_analysis.tree import Node
+
+Ball = Any
+STARTS = (16, 64, 2**10, 2**16, 2**24, 2**34, 2**64)
+ORDER = 4
+
+
+@dataclass(frozen=True)
+class TailSupremum:
+    """What is known of the supremum of a function on a half-line.
+
+    Args:
+        infinite: it is +infinity.
+        low: a value that the supremum over the half-line reaches, -inf if none is known.
+        high: an upper bound; None if none is known. If `monotone`, the supremum is the larger of
+            `high` and the value at the start.
+        monotone: whether the function is monotone on the half-line.
+    """
+
+    infinite: bool
+    low: Ball
+    high: Ball | None
+    monotone: bool
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The limit at infinity: a ball, or an infinity, or none ("oscillates"), or unknown."""
+
+    kind: str  # "finite", "+inf", "-inf", "oscillates", "unknown"
+    value: Ball = None
+
+
+class Tail:
+    """The expansions of one side of a tree, at several starts, each made once."""
+
+    def __init__(self, root: Node, side: int, *, order: int = ORDER) -> None:
+        self.root, self.side, self.order = root, side, order
+        self._made: dict[int, list[Expansion] | str | None] = {}
+        self.why = ""
+
+    def at(self, start: int) -> list[Expansion] | None:
+        """Return sigma .. sigma^(4) from a start on, None if they are not known there."""
+        if start not in self._made:
+            try:
+                line = HalfLine(start)
+                found: Any = derivatives_at_infinity(self.root, self.side, line, self.order)
+            except NeedLarger:
+                found = None
+            except Unclear as reason:
+                found, self.why = None, str(reason)
+            self._made[start] = found
+        made = self._made[start]
+        return made if isinstance(made, list) else None
+
+    def first(self) -> list[Expansion] | None:
+        """Return the expansions from the nearest start at which they are known."""
+        for start in STARTS:
+            made = self.at(start)
+            if made is not None:
+                return made
+        return None
+
+    def quantity(self, name: str, start: int) -> tuple[Expansion, Expansion] | None:
+        """Return a quantity and its derivative from a start on."""
+        d = self.at(start)
+        if d is None:
+            return None
+        z = Expansion(d[0].line, {((), Fraction(1), 0): Coefficient.rational(self.side)})
+        if name == "kappa":
+            return d[0] - z * d[1], -(z * d[2])
+        if name == "zd1":
+            return z * d[1], d[1] + z * d[2]
+        if name == "slope":
+            return d[0] * _inverse_of(z), Expansion(d[0].line, {})
+        if name == "kappa1":
+            return (d[0] - z * d[1]) * _inverse_of(z), Expansion(d[0].line, {})
+        k = int(name[1:])
+        return d[k], d[k + 1]
+
+    def supremum(self, name: str, sign: int, start: int) -> TailSupremum | None:
+        """Return the supremum of sign x quantity on |z| >= start, None if nothing is known."""
+        pair = self.quantity(name, start)
+        if pair is None:
+            return None
+        f, slope = (pair[0], pair[1]) if sign > 0 else (-pair[0], -pair[1])
+        try:
+            return supremum(f, slope)
+        except (NeedLarger, Unclear):
+            return None
+
+    def limit(self, name: str = "d0") -> Limit:
+        """Return the limit of a quantity."""
+        for start in STARTS:
+            pair = self.quantity(name, start)
+            if pair is not None:
+                try:
+                    return limit(pair[0])
+                except Unclear as reason:
+                    self.why = str(reason)
+        return Limit("unknown")
+
+    def superior(self, name: str) -> TailSupremum | None:
+        """Return limsup of |quantity|: infinite, or low <= limsup <= high."""
+        for start in STARTS:
+            pair = self.quantity(name, start)
+            if pair is not None:
+                try:
+                    return superior(pair[0])
+                except Unclear as reason:
+                    self.why = str(reason)
+        return None
+
+
+def _inverse_of(z: Expansion) -> Expansion:
+    m, c = z.lead()
+    return Expansion(z.line, {times(ONE, m, -1): c.inverse()})
+
+
+def sign_of(f: Expansion) -> int | None:
+    """Return the sign of a function on its whole half-line, 0 if it is zero there."""
+    if f.is_zero:
+        return 0
+    try:
+        m, _ = f.lead()
+        ball = f.range_over(m)
+    except (Unclear, NeedLarger):
+        return None
+    return 1 if ball > 0 else -1 if ball < 0 else None
+
+
+def supremum(f: Expansion, slope: Expansion) -> TailSupremum | None:
+    """Return the supremum of a function on its half-line.
+
+    Raises:
+        Unclear, NeedLarger: the rules do not decide something.
+    """
+    line = f.line
+    if f.is_zero:
+        return TailSupremum(False, arb(0), arb(0), True)
+    if not f.is_bounded:
+        return _growing(f, slope)
+    monotone = sign_of(slope) is not None
+    lowest = arb("-inf")
+    if any(line.growth(m) >= 0 for m in f.rest):
+        return TailSupremum(False, lowest, f.range_over(ONE).upper(), False)
+    level = f.terms.get(ONE, Coefficient({}))
+    _, high, approached = level.range()
+    low = high.lower() if approached else lowest
+    if monotone and level.is_still:
+        return TailSupremum(False, low, high.upper(), True)
+    if len(f.terms) == bool(level) and not f.rest:  # the function is its level
+        return TailSupremum(False, low, high.upper(), False)
+    return TailSupremum(False, low, f.range_over(ONE).upper(), False)
+
+
+def _growing(f: Expansion, slope: Expansion) -> TailSupremum | None:
+    line = f.line
+    m, c = f.lead()
+    lowest = arb("-inf")
+    low, high, approached = c.range()
+    if c.is_still:
+        if c.sign() > 0:
+            return TailSupremum(True, lowest, None, False)
+        if sign_of(slope) is not None:
+            return TailSupremum(False, lowest, lowest, True)
+    elif high > 0 and approached:
+        return TailSupremum(True, lowest, None, False)
+    ball = f.range_over(m)
+    if ball < 0:
+        return TailSupremum(False, lowest, (ball / line.sup(times(ONE, m, -1))).upper(), False)
+    return None
+
+
+def limit(f: Expansion) -> Limit:
+    """Return the limit of a function.
+
+    Raises:
+        Unclear: the rules do not decide it.
+    """
+    if f.is_zero:
+        return Limit("finite", arb(0))
+    if not f.is_bounded:
+        m, c = f.lead()
+        if c.is_still:
+            return Limit("+inf" if c.sign() > 0 else "-inf")
+        low, high, approached = c.range()
+        if low > 0:
+            return Limit("+inf")
+        if high < 0:
+            return Limit("-inf")
+        if approached and high > low:
+            return Limit("oscillates")
+        raise Unclear("the leading coefficient oscillates")
+    _, level, _ = f.split()
+    if level.is_still:
+        return Limit("finite", level.ball())
+    low, high, approached = level.range()
+    if approached and high > low:
+        return Limit("oscillates")
+    raise Unclear("the constant term oscillates")
+
+
+def superior(f: Expansion) -> TailSupremum:
+    """Return limsup |f| as infinite, or between low and high.
+
+    Raises:
+        Unclear: the rules do not decide it.
+    """
+    lowest = arb("-inf")
+    if f.is_zero:
+        return TailSupremum(False, arb(0), arb(0), False)
+    if not f.is_bounded:
+        _, c = f.lead()
+        low, high, approached = c.range()
+        if (c.is_still and c.sign()) or (approached and (high > 0 or low < 0)):
+            return TailSupremum(True, lowest, None, False)
+        raise Unclear("a growing part is not shown to be nonzero")
+    _, level, _ = f.split()
+    low, high, approached = level.range()
+    top = (-low).max(high) if not level.is_still else abs(level.ball())
+    return TailSupremum(False, top.lower() if approached else arb(0), top.upper(), False)
+
+
+_POWERS = {1: "linear", 2: "quadratic", 3: "cubic"}
+
+
+def growth(f: Expansion) -> str:
+    """Return the order of growth of |f|."""
+    if f.is_zero or f.is_bounded:
+        return "bounded"
+    try:
+        m, _ = f.lead()
+    except Unclear:
+        return "unknown"
+    if m[0]:
+        return "exponential"
+    if m[1] == 0:
+        return "logarithmic" if m[2] == 1 else "unknown"
+    if m[2] or m[1].denominator != 1:
+        return "unknown"
+    return _POWERS.get(int(m[1]), "polynomial")
