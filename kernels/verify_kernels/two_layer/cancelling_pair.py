@@ -40,18 +40,11 @@ import numpy as np
 from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify.verdict import Truth
-from verify_kernels._rounding import ETA, Array, gamma
 from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import exact_data as exact
-from verify_kernels.two_layer.ball_risk import (
-    Ball,
-    Point,
-    Problem,
-    ball,
-    balls_product,
-    evaluate,
-    precision,
-)
+from verify_kernels.two_layer.ball_risk import Point, Problem, evaluate
+from verify_kernels.two_layer.balls import Ball, ball, precision
+from verify_kernels.two_layer.ray_sums import ray_sums
 
 if TYPE_CHECKING:
     from verify_kernels.activation_analysis import ActivationFacts
@@ -134,7 +127,8 @@ def ray_of(
     Args:
         problem: data, loss, penalties.
         point: the network's weights; only frozen biases matter.
-        neurons: J; signs: e_j, one each.
+        neurons: J.
+        signs: e_j, one each.
         w0: the common inner weights, with the common bias at the end if it is trained.
     """
     p, moved = len(point.a), exact.is_trained(problem, "b")
@@ -143,7 +137,7 @@ def ray_of(
     if not moved and any(b[j] != b0 for j in neurons):
         return None
     inner = w0[:-1] if moved else w0
-    sums = _sums(problem, point, inner, b0)
+    sums = ray_sums(problem, point, inner, b0)
     if sums is None or not (sum(signs) == 0 or sums.vanishes):
         return None
     scale, n_set, total = ball(problem.loss_scale), len(neurons), sum(signs)
@@ -209,147 +203,6 @@ def ray_point(problem: Problem, point: Point, data: Any, t: int) -> Point:
             b[j] = data["b0"]
     c = Fraction(0) if exact.is_trained(problem, "c") else point.c
     return Point(W, a, b, c)
-
-
-@dataclass(frozen=True)
-class _Sums:
-    """Means over the data at the ray; see the module's formulas."""
-
-    h: list[Ball]  # mean l' s' x~
-    S: Ball  # mean l'' s'^2 |x~|^2
-    bend: Ball  # mean l' s'' |x~|^2
-    slope_value: Ball  # mean l' s
-    square: Ball  # mean l'' s^2
-    slope: Ball  # mean l'
-    curvature: Ball  # mean l''
-    vanishes: bool  # s(z_i) = 0 for all i
-
-
-def _sums(problem: Problem, point: Point, inner: list[Fraction], b0: Fraction) -> _Sums | None:
-    X = exact.inputs(problem)
-    c = Fraction(0) if exact.is_trained(problem, "c") else exact.constant(point)
-    if not any(inner):
-        return _sums_at_one_place(problem, X, b0, c)
-    if X.size > exact.LARGE:
-        return None
-    moved = 1 if exact.is_trained(problem, "b") else 0
-    n, y = len(X), exact.labels(problem)
-    h, totals, vanishes = [ball(0)] * (X.shape[1] + moved), [ball(0)] * 6, True
-    for row, label in zip(X.tolist(), y.tolist(), strict=True):
-        values = exact.fractions(row)
-        z = exact.dot(inner, values) + b0
-        s0, s1, s2 = jet(problem.activation, ball(z), 2)
-        vanishes = vanishes and bool(s0 == 0)
-        first, second = _loss_slopes(problem, ball(c), label)
-        x = [ball(v) for v in values] + [ball(1)] * moved
-        reach = ball(sum((v * v for v in values), Fraction(moved)))
-        h = [a + first * s1 * b for a, b in zip(h, x, strict=True)]
-        terms = (second * s1**2 * reach, first * s2 * reach, first * s0, second * s0**2)
-        totals = [a + b for a, b in zip(totals, (*terms, first, second), strict=True)]
-    if reach_is_void(X, moved):
-        return None
-    return _Sums([a / n for a in h], *(a / n for a in totals), vanishes=vanishes)
-
-
-def reach_is_void(X: Array, moved: int) -> bool:
-    """Return whether no inner parameter moves any pre-activation: X = 0 and no trained bias."""
-    return not moved and not X.any()
-
-
-def _sums_at_one_place(problem: Problem, X: Array, b0: Fraction, c: Fraction) -> _Sums | None:
-    """Return the sums for w0 = 0: every pre-activation is b0, and l' = alpha - beta y_i."""
-    moved = 1 if exact.is_trained(problem, "b") else 0
-    if reach_is_void(X, moved):
-        return None
-    s0, s1, s2 = jet(problem.activation, ball(b0), 2)
-    alpha, beta, curvature = _affine_slope(problem, ball(c))
-    data = _data_means(X, exact.labels(problem))
-    if data is None:
-        return None
-    means = [alpha * u - beta * v for u, v in zip(data.x, data.yx, strict=True)]
-    slope = alpha - beta * data.y
-    reach = data.square + moved
-    return _Sums(
-        h=[s1 * m for m in [*means, *[slope] * moved]],
-        S=curvature * s1**2 * reach,
-        bend=s2 * (alpha * reach - beta * (data.y_square + moved * data.y)),
-        slope_value=slope * s0,
-        square=curvature * s0**2,
-        slope=slope,
-        curvature=curvature,
-        vanishes=bool(s0 == 0),
-    )
-
-
-@dataclass(frozen=True)
-class _Means:
-    """Means over the data: x, y x (vectors), y, |x|^2, y |x|^2."""
-
-    x: list[Ball]
-    yx: list[Ball]
-    y: Ball
-    square: Ball
-    y_square: Ball
-
-
-def _data_means(X: Array, y: Array) -> _Means | None:
-    """Return the means, in balls for small data and in floats with error bounds for large.
-
-    Error bound: a float sum of m products of up to three factors, in any order, errs by at most
-    gamma_{m+2} times the sum of the moduli plus 3 m times the smallest subnormal (times the third
-    factor); the float sum of the moduli is smaller than the exact one by at most the same factor,
-    so gamma is doubled. None where a sum leaves the range of binary64.
-    """
-    n = len(X)
-    if X.size <= exact.LARGE:
-        rows = [[ball(v) for v in row] for row in X.tolist()]
-        weights = [[ball(1)] * n, [ball(v) for v in y.tolist()]]
-        x, yx = balls_product(weights, rows)
-        norms = [sum((v * v for v in row), ball(0)) for row in rows]
-        totals = balls_product(weights, [[r, w] for r, w in zip(norms, weights[1], strict=True)])
-        return _Means(
-            [v / n for v in x],
-            [v / n for v in yx],
-            totals[0][1] / n,
-            totals[0][0] / n,
-            totals[1][0] / n,
-        )
-    with np.errstate(over="ignore", invalid="ignore"):
-        ones, norms_, big = np.ones(n), np.einsum("ij,ij->i", X, X), np.abs(X)
-        pairs = [(v @ X, np.abs(v) @ big) for v in (ones, y)]
-        pairs += [(np.array([v.sum()]), np.array([np.abs(v).sum()])) for v in (y, norms_)]
-        pairs.append((np.array([y @ norms_]), np.array([np.abs(y) @ norms_])))
-    if not all(np.isfinite(size).all() for _, size in pairs):
-        return None
-    tiny = 3 * X.size * (1 + ball(float(np.abs(y).max()))) * ball(ETA)
-    factor = 2 * ball(gamma(X.size + 2))
-    means = [
-        [
-            (ball(c) + (factor * ball(m) + tiny) * unit_ball()) / n
-            for c, m in zip(*pair, strict=True)
-        ]
-        for pair in pairs
-    ]
-    return _Means(means[0], means[1], means[2][0], means[3][0], means[4][0])
-
-
-def unit_ball() -> Ball:
-    """Return [-1, 1]."""
-    return ball(-1).union(ball(1))
-
-
-def _affine_slope(problem: Problem, c: Ball) -> tuple[Ball, Ball, Ball]:
-    """Return alpha, beta, l'' with l'(c) = alpha - beta y, the same for every label."""
-    if problem.loss == "squared":
-        return c, ball(1), ball(1)
-    half = ball(Fraction(1, 2))
-    rising = 1 / (1 + (-c).exp())
-    return rising - half, half, rising * (1 - rising)
-
-
-def _loss_slopes(problem: Problem, c: Ball, label: float) -> tuple[Ball, Ball]:
-    alpha, beta, curvature = _affine_slope(problem, c)
-    return alpha - beta * ball(label), curvature
 
 
 def _value(problem: Problem, place: Fraction) -> Ball:

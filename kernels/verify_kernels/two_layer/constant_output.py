@@ -26,7 +26,8 @@ from verify.evidence import Evidence, Witness
 from verify.verdict import Truth
 from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import exact_data as exact
-from verify_kernels.two_layer.ball_risk import Point, Problem, ball, precision
+from verify_kernels.two_layer.ball_risk import Point, Problem
+from verify_kernels.two_layer.balls import ball, precision
 
 if TYPE_CHECKING:
     from verify_kernels.activation_analysis import ActivationFacts

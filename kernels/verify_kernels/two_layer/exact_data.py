@@ -11,7 +11,8 @@ import numpy as np
 from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify_kernels._rounding import Array
-from verify_kernels.two_layer.ball_risk import Ball, Point, Problem, ball
+from verify_kernels.two_layer.ball_risk import Point, Problem
+from verify_kernels.two_layer.balls import Ball, ball
 
 Rational = list[Fraction]
 

@@ -14,6 +14,7 @@ J = 0 everywhere refutes nothing, and one evaluated jump != 0 is the whole proof
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,8 @@ from verify.verdict import Truth
 from verify_kernels._rounding import Array, gamma
 from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import exact_data as exact
-from verify_kernels.two_layer.ball_risk import Ball, Point, Problem, ball, precision
+from verify_kernels.two_layer.ball_risk import Point, Problem
+from verify_kernels.two_layer.balls import Ball, ball, precision
 
 if TYPE_CHECKING:
     from verify_kernels.activation_analysis import ActivationFacts
@@ -276,12 +278,10 @@ def _loss_series(
         factor = factor * ball(speed) / (m + 1)
     terms[0] += still
     y = ball(float(exact.labels(problem)[i]))
-    with _capped(ORDER + 1):
+    with _series_length(ORDER + 1):
         u = arb_series(terms, ORDER + 1)
-        if problem.loss == "squared":
-            loss = (u - y) * (u - y) / 2
-        else:
-            loss = (1 + (-(u * y)).exp()).log()
+        squared = problem.loss == "squared"
+        loss = (u - y) * (u - y) / 2 if squared else (1 + (-(u * y)).exp()).log()
         return [loss[m] for m in range(ORDER + 1)]
 
 
@@ -319,18 +319,13 @@ def _candidates(problem: Problem, point: Point, facts: ActivationFacts) -> Itera
                         yield Candidate(j, row, other, x, a)
 
 
-class _capped:
+@contextmanager
+def _series_length(length: int) -> Iterator[None]:
     """Set the length of python-flint's power series for a block."""
+    from flint import ctx
 
-    def __init__(self, length: int) -> None:
-        self.length = length
-
-    def __enter__(self) -> None:
-        from flint import ctx
-
-        self.before, ctx.cap = ctx.cap, self.length
-
-    def __exit__(self, *_: object) -> None:
-        from flint import ctx
-
-        ctx.cap = self.before
+    before, ctx.cap = ctx.cap, length
+    try:
+        yield
+    finally:
+        ctx.cap = before

@@ -29,7 +29,7 @@ def null_vector(X: Array) -> Rational | None:
     Args:
         X: inputs, shape (n, d), exact.
     """
-    n, d = X.shape
+    d = X.shape[1]
     empty = np.flatnonzero(~X.any(axis=0))
     if empty.size:
         return _unit(d, int(empty[0]), 1)
