@@ -72,12 +72,12 @@ def row_squares(samples: Samples) -> Intervals:
     """Enclose ||x_i||^2 for every row, as intervals with a common exponent."""
     lo, hi = np.zeros(samples.n), np.zeros(samples.n)
     for i, block in samples.rows():
-        lo[i : i + len(block)], hi[i : i + len(block)] = _block_squares(block)
+        lo[i : i + len(block)], hi[i : i + len(block)] = block_squares(block)
     return Intervals(lo, hi, 2 * samples.exponent)
 
 
 @np.errstate(all="ignore")
-def _block_squares(block: Array) -> tuple[Array, Array]:
+def block_squares(block: Array) -> tuple[Array, Array]:
     """Return bounds of the squared row norms; entries at most 2^200, so nothing overflows."""
     d = block.shape[1]
     squares = np.zeros(len(block))

@@ -78,21 +78,26 @@ class Samples:
         exponent = math.frexp(self.largest)[1]
         return exponent if abs(exponent) > SAFE_EXPONENT else 0
 
-    def rows(self, size: int = BLOCK) -> Iterator[tuple[int, Array]]:
-        """Yield (first index, block) with blocks 2^-exponent X[i:i+size] in float64, (rows, d)."""
+    def rows(self, size: int = BLOCK, *, divided: bool = True) -> Iterator[tuple[int, Array]]:
+        """Yield (first index, block) with blocks X[i:i+size] in float64, (rows, d).
+
+        Args:
+            size: rows of a block.
+            divided: whether by 2^exponent.
+        """
         for i in range(0, self.n, size):
-            yield i, self._converted(self.X[i : i + size], self.augmented)
+            yield i, self._converted(self.X[i : i + size], self.augmented, divided)
 
     def columns(self, size: int = BLOCK) -> Iterator[Array]:
         """Yield blocks 2^-exponent X[:, k:k+size] in float64, shape (n, columns)."""
         for k in range(0, self.X.shape[1], size):
-            yield self._converted(self.X[:, k : k + size], False)
+            yield self._converted(self.X[:, k : k + size], False, True)
         if self.augmented:
             yield np.full((self.n, 1), math.ldexp(1.0, -self.exponent))
 
-    def _converted(self, part: Any, augmented: bool) -> Array:
+    def _converted(self, part: Any, augmented: bool, divided: bool) -> Array:
         block = np.empty((part.shape[0], part.shape[1] + int(augmented)))
         block[:, : part.shape[1]] = part
         if augmented:
             block[:, -1] = 1.0
-        return np.ldexp(block, -self.exponent) if self.exponent else block
+        return np.ldexp(block, -self.exponent) if self.exponent and divided else block
