@@ -209,6 +209,7 @@ _CLAIM = _record(
             total=_count,
             rows=_list(_mapping(_anything)),
             witness=_WITNESS,
+            unit=_text,
         )
     ),
 )

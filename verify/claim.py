@@ -298,4 +298,5 @@ def _samples(samples: SampleRecord | None, arrays: dict[str, Any]) -> dict[str, 
         "total": samples.total,
         "rows": [dict(row) for row in samples.rows],
         "witness": _witness(samples.witness, "samples", arrays),
+        "unit": samples.unit,
     }

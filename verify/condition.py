@@ -163,7 +163,8 @@ class Consequence:
 class SampleRecord:
     """What was proved about the data, one entry a sample, and the count that is certified.
 
-    ``rows`` holds one mapping a sample with the same keys; ``summary`` is the sentence.
+    ``rows`` holds one mapping a sample with the same keys; ``summary`` is the sentence, ``unit``
+    the word for one of them.
     """
 
     summary: str
@@ -171,6 +172,7 @@ class SampleRecord:
     total: int
     rows: Sequence[Mapping[str, Any]] = ()
     witness: Witness | None = None
+    unit: str = "sample"
 
 
 @dataclass(frozen=True)

@@ -229,6 +229,8 @@ def _cell(key: str, value: Any) -> str:
         return "yes" if value else "no"
     if not _says(value):
         return "—"
+    if isinstance(value, list | tuple):  # the two ends of an enclosure
+        return _numbers.between(*(endpoint_from_hex(clean(end)) for end in value))
     text = clean(value)
     if not re.fullmatch(r"-?0x[0-9a-f.]+p[+-]?[0-9]{1,6}", text):
         return text

@@ -193,7 +193,9 @@ def _consequences(console: Any, consequences: Sequence[Record]) -> None:
 def _samples(console: Any, samples: Record | None) -> None:
     if samples is None:
         return
-    head = f"Samples  {samples['certified']} of {counted(samples['total'], 'sample')} certified"
+    unit = clean(samples["unit"])
+    total = counted(samples["total"], unit)
+    head = f"{capitalised(unit)}s  {samples['certified']} of {total} certified"
     heads, table = claims.sample_table(samples, _SHOWN_SAMPLES)
     rows = [
         ", ".join(f"{head} {text}" for head, text in zip(heads, row, strict=True) if text != "—")

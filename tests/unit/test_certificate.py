@@ -350,7 +350,15 @@ HOSTILE = {
         copy.deepcopy(record["certificate"]["routes"][0])
     ),
     "more certified than samples": set_at(
-        "samples", value={"summary": "", "certified": 2, "total": 1, "rows": [], "witness": None}
+        "samples",
+        value={
+            "summary": "",
+            "certified": 2,
+            "total": 1,
+            "rows": [],
+            "witness": None,
+            "unit": "sample",
+        },
     ),
     "digest of another claim": lambda record: record["digests"].update(
         network="sha256:" + "0" * 64

@@ -19,7 +19,7 @@ _D = q.DIMENSION.symbol
 # Threshold of the route for linear growth.
 LAMBDA_V = _c * sp.Min(q.L0.symbol * q.L1.symbol, q.KAPPA1.symbol**2 / 4) * _a2**2 * _Lambda
 
-# Squares, bounded activation: ||grad of the data part|| <= G, data part <= g_bar, Laplacian <= D_bar.
+# Squares, bounded activation. Data part: norm of its gradient <= G, itself <= g_bar.
 G_SQUARES = _c * _S1 * _a2 * sp.Min(q.MEAN_RX.symbol, sp.sqrt(q.MEAN_R2.symbol * _Lambda))
 G_BAR = _c * q.MEAN_R2.symbol / 2
 D_BAR_SQUARES = _trace + _c * (_S1**2 * _a2**2 * _x2 + _S2 * _a1 * q.MEAN_RX2.symbol)
@@ -32,7 +32,7 @@ D_BAR_LOGISTIC = _trace + _c * _x2 * (_S1**2 * _a2**2 / 4 + _S2 * _a1)
 LIPSCHITZ_LOGISTIC = _top + _c * _Lambda * (_S1**2 * _a2**2 / 4 + _S2 * _ainf)
 CONVEX_FROM_LOGISTIC = _c * _S2 * _ainf * _Lambda
 
-# Squares, sigma(z) - z sigma'(z) bounded: <grad f, W> >= lambda ||W||^2 - b, Laplacian <= A + B||W||.
+# Squares, kappa bounded: <grad f, W> >= lambda ||W||^2 - b, Laplacian f <= A + B ||W||.
 DRIFT_B = _c * q.MEAN_SHIFT2.symbol / 4
 LAPLACIAN_A = _trace + _c * (
     _S1**2 * _a2**2 * _x2
@@ -60,9 +60,9 @@ RADIUS_HOMOGENEOUS = _radius_homogeneous()
 RATE_HOLLEY_STROOCK = _lam * sp.exp(-2 * G_BAR / _s)
 
 
-def excess_risk(b: sp.Expr, lipschitz: sp.Expr) -> sp.Expr:
-    """Return the bound of E f - min f under the Gibbs law."""
-    return _s * _D / 4 * sp.log(sp.E * lipschitz / _lam * (2 * b / (_s * _D) + 1))
+def excess_risk(drift: sp.Expr, b: sp.Expr, lipschitz: sp.Expr) -> sp.Expr:
+    """Return the bound of E f - min f under the Gibbs law if <grad f, W> >= drift ||W||^2 - b."""
+    return _s * _D / 4 * sp.log(sp.E * lipschitz / drift * (2 * b / (_s * _D) + 1))
 
 
 def settling_time(rate: sp.Expr, D_bar: sp.Expr) -> sp.Expr:

@@ -23,9 +23,7 @@ PENALTY_TRACE = quantity(
     "penalty_trace", "Laplacian of the penalty, the sum of its factors over all trained parameters",
     latex=r"\Delta(\tfrac{\lambda}{2}\|W\|^2)",
 )  # fmt: skip
-LAMBDA_A = quantity(
-    "lambda_a", "factor of the penalty on the outer layer", latex=r"\lambda_a"
-)
+LAMBDA_A = quantity("lambda_a", "factor of the penalty on the outer layer", latex=r"\lambda_a")
 LOSS_SCALE = quantity("c_loss", "factor in front of half the mean of the squares", latex="c'")
 S = quantity("s", "temperature s of the Gibbs law exp(-2 f/s), the learning rate of the SGD model")
 LEVEL = quantity("M", "level that V_s must exceed")
@@ -97,9 +95,7 @@ SIGMA_SMOOTH = fact(
 S0_FINITE = fact("S0_finite", "the activation is bounded", latex=r"S_0<\infty")
 S1_FINITE = fact("S1_finite", "sigma' is bounded", latex=r"S_1<\infty")
 S2_FINITE = fact("S2_finite", "sigma'' is bounded", latex=r"S_2<\infty")
-KAPPA0_FINITE = fact(
-    "kappa0_finite", "sigma(z) - z sigma'(z) is bounded", latex=r"\kappa_0<\infty"
-)
+KAPPA0_FINITE = fact("kappa0_finite", "sigma(z) - z sigma'(z) is bounded", latex=r"\kappa_0<\infty")
 SMOOTH = fact("f_smooth", "f is C-infinity", latex=r"f\in C^\infty")
 CONFINING = fact(
     "f_confining", "f tends to infinity in every direction",
@@ -113,28 +109,30 @@ DOMINATES = fact(
     "V_s_confining", "||grad f||^2/s - Laplacian f tends to infinity for every s > 0",
     latex=r"V_s=\tfrac1s\|\nabla f\|^2-\Delta f\to\infty\ \ \forall s>0",
 )  # fmt: skip
+LIPSCHITZ = fact("grad_lipschitz", "the gradient of f is Lipschitz", latex=r"\mathrm{gLip}<\infty")
 CONVEX = fact("f_convex", "f is convex", latex=r"\nabla^2 f\succeq 0")
 ONE_SIGNED = fact(
     "one_signed_span",
-    "the activation is softplus, gelu or silu, all outer weights are nonzero of one sign, and the "
-    "inputs positively span the input space",
+    "all outer weights are nonzero of one sign, the activation grows linearly on one side or to "
+    "one side, and the inputs reach every direction of the inner weights there",
 )  # fmt: skip
 QUADRATIC_CASE = fact(
-    "square_one_sign", "the activation is the square and the outer weights have one sign"
+    "even_monomial",
+    "the activation is an even monomial, the outer weights have one sign, and "
+    "every direction is penalised or seen by the data",
 )
 LOG_OSCILLATION = fact(
     "log_oscillation",
     "one neuron, one sample, sigma(z) = A z cos((omega/2) log(1 + z^2)), and lambda exceeds "
     "c' (a ||x||)^2 (A^2/2) (sqrt(1 + omega^2) - 1)",
 )  # fmt: skip
-CONSTANT_OUTPUT = fact(
-    "constant_output", "no trained parameter changes the output on the data"
-)
+CONSTANT_OUTPUT = fact("constant_output", "no inner weight changes the output on the data")
 FROZEN_AS_DECLARED = fact(
     "frozen_as_declared", "the parameters declared frozen are equal in all stored checkpoints"
 )
 POINT_START = fact("point_start", "the initial law is a single point")
 COMPACT_START = fact("compact_start", "the initial law has a bounded density of compact support")
 INJECTED = fact(
-    "injected_noise", "the gradient is that of the full data set and Gaussian noise N(0, I) is added"
+    "injected_noise",
+    "full gradients are taken and Gaussian noise N(0, I) is added",
 )

@@ -19,7 +19,7 @@ VILLANI = (
 STRONGLY_CONVEX = "f is strongly convex, so plain gradient descent suffices"
 SMALL_STEP = "the step is at most 1/gLip, gLip a Lipschitz constant of grad f"
 GOOD_START = "the initial law has a square-integrable density relative to the Gibbs law"
-ISOTROPIC = "the noise of the training steps is Gaussian with covariance a multiple of I"
+ISOTROPIC = "the noise of the training steps is Gaussian with covariance a positive multiple of I"
 AS_DECLARED = "the stored checkpoints agree with what is declared frozen"
 
 About = tuple[Quantity | Fact, ...]
@@ -82,7 +82,9 @@ ONE_SIGNED = _of(
     q.ONE_SIGNED.symbol, (q.ONE_SIGNED,), _own("one-signed outer weights, no penalty needed")
 )
 QUADRATIC = _of(
-    q.QUADRATIC_CASE.symbol, (q.QUADRATIC_CASE,), _own("the square with one-signed outer weights")
+    q.QUADRATIC_CASE.symbol,
+    (q.QUADRATIC_CASE,),
+    _own("even monomials with one-signed outer weights"),
 )
 LOG_OSCILLATION = _of(
     q.LOG_OSCILLATION.symbol, (q.LOG_OSCILLATION,),
@@ -118,6 +120,10 @@ STEP_LOGISTIC = _of(
     (q.STEP, q.LAMBDA_TOP, q.LOSS_SCALE, q.SECOND_MOMENT, q.S1, q.S2, q.A_2, q.A_INF),
     _own("Lipschitz constant of the gradient"), conclusion=SMALL_STEP,
 )  # fmt: skip
+NOT_LIPSCHITZ = _of(
+    q.LIPSCHITZ.symbol, (q.LIPSCHITZ,), _own("Lipschitz constant of the gradient"),
+    conclusion=SMALL_STEP, direction="necessary",
+)  # fmt: skip
 GAUSSIAN_BOUNDED = _of(
     q.LAMBDA_TOP.symbol * q.TAU.symbol**2 < q.S.symbol, (q.LAMBDA_TOP, q.TAU, q.S),
     _own("Gaussian initial law, bounded activation"), conclusion=GOOD_START,
@@ -142,9 +148,7 @@ POINT_START = _of(
     sp.Not(q.POINT_START.symbol), (q.POINT_START,), _own("a Dirac law has no density"),
     conclusion=GOOD_START, direction="necessary",
 )  # fmt: skip
-INJECTED = _of(
-    q.INJECTED.symbol, (q.INJECTED,), _own("injected noise"), conclusion=ISOTROPIC
-)
+INJECTED = _of(q.INJECTED.symbol, (q.INJECTED,), _own("injected noise"), conclusion=ISOTROPIC)
 NOISE_RANK = _of(
     q.DIMENSION.symbol <= q.COUNT.symbol - 1, (q.DIMENSION, q.COUNT),
     _own("the covariance of mini-batch noise has rank at most n - 1"),
