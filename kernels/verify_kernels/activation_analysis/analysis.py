@@ -25,7 +25,7 @@ from verify_kernels.activation_analysis.jet import derivatives
 from verify_kernels.activation_analysis.kinks import SMOOTH, Joint, joints, value_at
 from verify_kernels.activation_analysis.pieces import Cut, Cutting, Piece, Undefined
 from verify_kernels.activation_analysis.ranges import PieceRanges, Ranges
-from verify_kernels.activation_analysis.tail_bounds import Tail, TailSupremum, growth
+from verify_kernels.activation_analysis.tail_bounds import Tail, TailSupremum, growth, tail_of
 from verify_kernels.activation_analysis.tree import Node, parity, tree_of
 
 Ball = Any
@@ -122,7 +122,7 @@ class _Analysis:
         values = {name: ranges.range(name, isolated if name == "d0" else ()) for name in QUANTITIES}
         if unknown:
             values["d0"] = Range(*(open_bound("a value at a jump is not known"),) * 2)
-        ends = (Tail(merged[0].node, -1), Tail(merged[-1].node, 1))
+        ends = (tail_of(merged[0].node, -1), tail_of(merged[-1].node, 1))
         secant = _secant(values["d1"], found)
         monotone = _monotone(values["d1"], found)
         even, odd = self._parities()

@@ -25,6 +25,7 @@ Phase = tuple[tuple[Any, Fraction], ...]  # multiples of phases that tend to inf
 Wave = tuple[str, Phase]  # ("c" or "s", phase), or ("", ()) for none
 Key = tuple[Constant, Wave]
 STILL: Wave = ("", ())
+PLAIN: Key = ((), STILL)
 
 
 class Unclear(Exception):
@@ -33,6 +34,19 @@ class Unclear(Exception):
 
 class NeedLarger(Exception):
     """The expansion holds, but only further out than the point at which it was asked for."""
+
+
+def _exact(value: Any) -> Any:
+    """Return a rational number as python-flint's, which computes faster."""
+    return fmpq(value.numerator, value.denominator) if isinstance(value, Fraction) else fmpq(value)
+
+
+def _fraction(value: Any) -> Fraction:
+    return Fraction(int(value.p), int(value.q))
+
+
+def _from_key(key: tuple[tuple[Key, Fraction], ...]) -> Coefficient:
+    return Coefficient({k: _exact(v) for k, v in key})
 
 
 def _order(key: Any) -> str:
@@ -52,7 +66,7 @@ def _generator_ball(name: Any, prec: int) -> Ball:
         return arb(name[1]).log()
     if kind == "node":
         return constant(name[1], prec)
-    inner = Coefficient(dict(name[1])).ball()
+    inner = _from_key(name[1]).ball()
     return _OF_BALL[kind](inner)
 
 
@@ -117,12 +131,12 @@ def _wave(kind: str, phase: Phase) -> tuple[int, Wave]:
     return 1, (kind, phase)
 
 
-def _wave_product(left: Wave, right: Wave) -> list[tuple[Fraction, Wave]]:
+def _wave_product(left: Wave, right: Wave) -> list[tuple[Any, Wave]]:
     if left == STILL:
-        return [(Fraction(1), right)]
+        return [(fmpq(1), right)]
     if right == STILL:
-        return [(Fraction(1), left)]
-    half = Fraction(1, 2)
+        return [(fmpq(1), left)]
+    half = fmpq(1, 2)
     (kind, a), (other, b) = left, right
     plus, minus = _merge(a, b), _merge(a, b, -1)
     if kind == other:
@@ -140,30 +154,35 @@ class Coefficient:
 
     __slots__ = ("_bound", "terms")
 
-    def __init__(self, terms: dict[Key, Fraction]) -> None:
+    def __init__(self, terms: dict[Key, Any]) -> None:
         self.terms = terms
         self._bound: Ball = None
 
     @classmethod
     def rational(cls, value: int | Fraction) -> Coefficient:
         """Return a rational number."""
-        return cls({((), STILL): Fraction(value)} if value else {})
+        return cls({PLAIN: _exact(value)} if value else {})
 
     @classmethod
     def named(cls, name: Any, power: Fraction | int = 1) -> Coefficient:
         """Return a power of a named constant."""
         factor, powers = _reduced(((name, Fraction(power)),))
-        return cls({(powers, STILL): factor})
+        return cls({(powers, STILL): _exact(factor)})
+
+    @classmethod
+    def product(cls, powers: Constant, value: Fraction) -> Coefficient:
+        """Return a rational multiple of a product of powers."""
+        return cls({(powers, STILL): _exact(value)})
 
     @classmethod
     def wave(cls, kind: str, phase: Phase) -> Coefficient:
         """Return cos ("c") or sin ("s") of a phase."""
         sign, wave = _wave(kind, phase)
-        return cls({((), wave): Fraction(sign)} if sign else {})
+        return cls({((), wave): fmpq(sign)} if sign else {})
 
     def key(self) -> tuple[tuple[Key, Fraction], ...]:
         """Return a canonical form, for names of constants made from this one."""
-        return tuple(sorted(self.terms.items(), key=_order))
+        return tuple(sorted(((k, _fraction(v)) for k, v in self.terms.items()), key=_order))
 
     def __bool__(self) -> bool:
         return bool(self.terms)
@@ -178,20 +197,27 @@ class Coefficient:
                 del total[key]
         return Coefficient(total)
 
-    def scaled(self, factor: int | Fraction) -> Coefficient:
+    def scaled(self, factor: Any) -> Coefficient:
         """Return a rational multiple."""
-        return Coefficient({k: v * factor for k, v in self.terms.items()} if factor else {})
+        exact = _exact(factor)
+        return Coefficient({k: v * exact for k, v in self.terms.items()} if factor else {})
 
     def __mul__(self, other: Coefficient) -> Coefficient:
-        total: dict[Key, Fraction] = {}
+        if len(self.terms) == 1 == len(other.terms):
+            a, b = self.terms.get(PLAIN), other.terms.get(PLAIN)
+            if a is not None and b is not None:
+                return Coefficient({PLAIN: a * b})
+        total: dict[Key, Any] = {}
         for (powers, wave), value in self.terms.items():
             for (more, second), factor in other.terms.items():
-                scale, joined = (
-                    _reduced(_merge(powers, more)) if powers and more else (1, powers or more)
-                )
+                if powers and more:
+                    reduced, joined = _reduced(_merge(powers, more))
+                    scale = _exact(reduced)
+                else:
+                    scale, joined = fmpq(1), powers or more
                 for part, product in _wave_product(wave, second):
                     key = (joined, product)
-                    new = total.get(key, Fraction(0)) + value * factor * scale * part
+                    new = total.get(key, 0) + value * factor * scale * part
                     if new:
                         total[key] = new
                     else:
@@ -210,14 +236,14 @@ class Coefficient:
         if len(self.terms) == 1:
             ((powers, wave), value) = next(iter(self.terms.items()))
             if not powers and wave == STILL:
-                return value
+                return _fraction(value)
         return None
 
     def ball(self) -> Ball:
         """Enclose a constant coefficient."""
         total = arb(0)
         for (powers, _), value in self.terms.items():
-            total += fmpq(value.numerator, value.denominator) * constant_ball(powers, ctx.prec)
+            total += value * constant_ball(powers, ctx.prec)
         return total
 
     def sign(self) -> int:
@@ -278,7 +304,7 @@ class Coefficient:
             ((powers, wave), value) = next(iter(self.terms.items()))
             if wave == STILL:
                 factor, turned = _reduced(tuple((name, -power) for name, power in powers))
-                return Coefficient({(turned, STILL): factor / value})
+                return Coefficient({(turned, STILL): _exact(factor) / value})
         self.sign()
         return Coefficient.named(("inverse", self.key()))
 
@@ -293,8 +319,8 @@ class Coefficient:
         if len(self.terms) == 1:
             ((powers, _), value) = next(iter(self.terms.items()))
             if value > 0 and all(name[0] in _POSITIVE for name, _ in powers):
-                total = _integer_power(value.numerator, power)
-                total = total * _integer_power(value.denominator, -power)
+                total = _integer_power(int(value.p), power)
+                total = total * _integer_power(int(value.q), -power)
                 for name, exponent in powers:
                     total = total * Coefficient.named(name, exponent * power)
                 return total
@@ -351,7 +377,7 @@ def logarithm(x: Coefficient) -> Coefficient:
         ((powers, _), value) = next(iter(x.terms.items()))
         if value > 0 and all(name[0] in _POSITIVE for name, _ in powers):
             total = Coefficient({})
-            for sign, n in ((1, value.numerator), (-1, value.denominator)):
+            for sign, n in ((1, int(value.p)), (-1, int(value.q))):
                 for p, count in _factors(n):
                     total = total + Coefficient.named(("log", p)).scaled(sign * count)
             for name, power in powers:
@@ -366,7 +392,7 @@ def _log_of_name(name: Any) -> Coefficient:
     if name[0] == "int":
         return Coefficient.named(("log", name[1]))
     if name[0] == "exp":
-        return Coefficient(dict(name[1]))
+        return _from_key(name[1])
     return Coefficient.named(("logof", Coefficient.named(name).key()))
 
 
@@ -375,12 +401,12 @@ def exponential(x: Coefficient) -> Coefficient:
     total = Coefficient.rational(1)
     for (powers, _), value in x.terms.items():
         if not powers:
-            total = total * Coefficient.named(("e",), value)
+            total = total * Coefficient.named(("e",), _fraction(value))
         elif len(powers) == 1 and powers[0][0][0] == "log" and powers[0][1] == 1:
-            total = total * Coefficient.named(("int", powers[0][0][1]), value)
+            total = total * Coefficient.named(("int", powers[0][0][1]), _fraction(value))
         else:
-            unit = Coefficient({(powers, STILL): Fraction(1)})
-            total = total * Coefficient.named(("exp", unit.key()), value)
+            unit = Coefficient({(powers, STILL): fmpq(1)})
+            total = total * Coefficient.named(("exp", unit.key()), _fraction(value))
     return total
 
 

@@ -24,7 +24,7 @@ def exact_derivatives(root: Node, place: Fraction, order: int) -> list[Coefficie
         return None
     result = []
     for k, part in enumerate(found):
-        if part.rest or any(m != ONE for m in part.terms):
+        if part.rest or any(m is not ONE for m in part.terms):
             return None
         result.append(part.terms.get(ONE, Coefficient({})).scaled(factorial(k)))
     return result

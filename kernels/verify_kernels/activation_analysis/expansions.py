@@ -23,22 +23,70 @@ from verify_kernels.activation_analysis.coefficients import (
 )
 
 Ball = Any
-# exponent: ((power, constants), rational) pairs; then powers of w and of log w
-Monomial = tuple[tuple[tuple[Any, Fraction], ...], Fraction, int]
-ONE: Monomial = ((), Fraction(0), 0)
+
+
+class Monomial:
+    """w^power (log w)^logs exp(q), q given by ((power, constants), rational) pairs; interned."""
+
+    __slots__ = ("exponent", "logs", "power")
+
+    def __init__(self, exponent: Exponent, power: Fraction, logs: int) -> None:
+        self.exponent, self.power, self.logs = exponent, power, logs
+
+    def __repr__(self) -> str:
+        return f"{self.exponent!r} {self.power} {self.logs}"
+
+
+Exponent = tuple[tuple[Any, Fraction], ...]
+_KNOWN: dict[tuple[Exponent, Fraction, int], Monomial] = {}
+_PRODUCTS: dict[tuple[Monomial, Monomial], Monomial] = {}
+_QUOTIENTS: dict[tuple[Monomial, Monomial], Monomial] = {}
+_MOST_KNOWN = 200_000
+
+
+def monomial(power: int | Fraction = 0, logs: int = 0, exponent: Exponent = ()) -> Monomial:
+    """Return the one object for a monomial."""
+    key = (exponent, Fraction(power), logs)
+    if key not in _KNOWN:
+        _KNOWN[key] = Monomial(*key)
+    return _KNOWN[key]
+
+
+ONE = monomial()
+W = monomial(1)
 KEPT = 6
 ORDER = 5  # Taylor terms of a vanishing argument
 
 
+def product(a: Monomial, b: Monomial) -> Monomial:
+    """Return a b."""
+    found = _PRODUCTS.get((a, b))
+    if found is None:
+        if len(_PRODUCTS) > _MOST_KNOWN:
+            _PRODUCTS.clear()
+        found = _PRODUCTS[a, b] = times(a, b)
+    return found
+
+
 def times(a: Monomial, b: Monomial, power: int | Fraction = 1) -> Monomial:
     """Return a b^power."""
-    if not b[0] and not a[0]:
-        return ((), a[1] + power * b[1], _whole(a[2] + power * b[2]))
-    total = dict(a[0])
-    for name, value in b[0]:
+    total = dict(a.exponent)
+    for name, value in b.exponent:
         total[name] = total.get(name, Fraction(0)) + power * value
     kept = sorted(((n, v) for n, v in total.items() if v), key=lambda i: (-i[0][0], repr(i[0])))
-    return (tuple(kept), a[1] + power * b[1], _whole(a[2] + power * b[2]))
+    return monomial(a.power + power * b.power, _whole(a.logs + power * b.logs), tuple(kept))
+
+
+def over(a: Monomial, b: Monomial) -> Monomial:
+    """Return a/b."""
+    if b is ONE:
+        return a
+    found = _QUOTIENTS.get((a, b))
+    if found is None:
+        if len(_QUOTIENTS) > _MOST_KNOWN:
+            _QUOTIENTS.clear()
+        found = _QUOTIENTS[a, b] = times(a, b, -1)
+    return found
 
 
 def _whole(value: int | Fraction) -> int:
@@ -59,7 +107,7 @@ class HalfLine:
     def exponents(self, m: Monomial) -> list[tuple[Fraction, Ball]]:
         """Return the powers of w in the exponent with their coefficients, largest first."""
         total: dict[Fraction, Ball] = {}
-        for (power, powers), value in m[0]:
+        for (power, powers), value in m.exponent:
             part = constant_ball(powers, ctx.prec) * fmpq(value.numerator, value.denominator)
             total[power] = total[power] + part if power in total else part
         return sorted(total.items(), key=lambda item: -item[0])
@@ -77,15 +125,17 @@ class HalfLine:
             if ball < 0:
                 return -1
             raise Unclear("two exponents are not told apart")
-        return (m[1] > 0) - (m[1] < 0) or (m[2] > 0) - (m[2] < 0)
+        return (m.power > 0) - (m.power < 0) or (m.logs > 0) - (m.logs < 0)
 
     def compare(self, a: Monomial, b: Monomial) -> int:
         """Return the growth of a/b."""
-        return self.growth(times(a, b, -1)) if a != b else 0
+        return self.growth(over(a, b)) if a is not b else 0
 
     def at_start(self, m: Monomial) -> Ball:
         """Enclose the monomial at the start."""
-        value = self.start ** arb(fmpq(m[1].numerator, m[1].denominator)) * self.log_start ** m[2]
+        value = (
+            self.start ** arb(fmpq(m.power.numerator, m.power.denominator)) * self.log_start**m.logs
+        )
         total = arb(0)
         for power, ball in self.exponents(m):
             total += ball * self.start ** arb(fmpq(power.numerator, power.denominator))
@@ -98,7 +148,7 @@ class HalfLine:
             NeedLarger: it is not decreasing from the start on.
             Unclear: it grows.
         """
-        if m == ONE:
+        if m is ONE:
             return arb(1)
         if m not in self._sup:
             if self.growth(m) > 0:
@@ -109,7 +159,7 @@ class HalfLine:
 
     def _check_decreasing(self, m: Monomial) -> None:
         """Show w (log m)' = sum c p w^p + k + j/log w <= 0 on the half-line."""
-        slope = arb(fmpq(m[1].numerator, m[1].denominator)) + max(m[2], 0) / self.log_start
+        slope = arb(fmpq(m.power.numerator, m.power.denominator)) + max(m.logs, 0) / self.log_start
         exponents = self.exponents(m)
         if exponents:
             first = exponents[0][0]
@@ -203,23 +253,24 @@ class Expansion:
 
     def shifted(self, m: Monomial, power: int | Fraction = 1) -> Expansion:
         """Return the product with a power of a monomial."""
+        factor = times(ONE, m, power)
         return Expansion(
             self.line,
-            {times(x, m, power): c for x, c in self.terms.items()},
-            {times(x, m, power): r for x, r in self.rest.items()},
+            {product(x, factor): c for x, c in self.terms.items()},
+            {product(x, factor): r for x, r in self.rest.items()},
         )
 
     def __mul__(self, other: Expansion) -> Expansion:
         terms: dict[Monomial, Coefficient] = {}
         for a, c in self.terms.items():
             for b, d in other.terms.items():
-                m = times(a, b)
-                product = c * d
-                terms[m] = terms[m] + product if m in terms else product
+                m = product(a, b)
+                part = c * d
+                terms[m] = terms[m] + part if m in terms else part
         rest: dict[Monomial, Ball] = {}
 
         def more(a: Monomial, b: Monomial, size: Ball) -> None:
-            m = times(a, b)
+            m = product(a, b)
             rest[m] = (rest[m] + size).upper() if m in rest else size.upper()
 
         for a, r in self.rest.items():
@@ -235,7 +286,7 @@ class Expansion:
 
     def trimmed(self) -> Expansion:
         """Move all but the leading terms into the remainder, and join small remainders."""
-        if len(self.terms) <= KEPT and len(self.rest) <= 2:
+        if len(self.terms) <= KEPT and len(self.rest) <= 1:
             return self
         line = self.line
         order = sorted(self.terms, key=cmp_to_key(line.compare), reverse=True)
@@ -244,7 +295,7 @@ class Expansion:
             size = self.terms[m].bound()
             rest[m] = (rest[m] + size).upper() if m in rest else size
         terms = {m: self.terms[m] for m in order[:KEPT]}
-        if len(rest) > 2:
+        if len(rest) > 1:
             rest = self._joined(rest)
         return Expansion(line, terms, rest)
 
@@ -254,7 +305,7 @@ class Expansion:
         result = {order[0]: rest[order[0]]}
         for m in order[1:]:
             try:
-                factor = line.sup(times(m, order[0], -1))
+                factor = line.sup(over(m, order[0]))
             except NeedLarger:
                 result[m] = rest[m]
                 continue
@@ -282,17 +333,25 @@ class Expansion:
         total = arb(0)
         for x, c in self.terms.items():
             if x not in skipped:
-                total += c.bound() * self.line.sup(times(x, m, -1))
+                total += c.bound() * self.line.sup(over(x, m))
         for x, r in self.rest.items():
-            total += r * self.line.sup(times(x, m, -1))
+            total += r * self.line.sup(over(x, m))
         return total.upper()
 
     def range_over(self, m: Monomial) -> Ball:
         """Enclose the function divided by a monomial that dominates it."""
+        low, high = self.ends_over(m)
+        return low.union(high)
+
+    def ends_over(self, m: Monomial) -> tuple[Ball, Ball]:
+        """Return a lower and an upper bound of the function divided by such a monomial.
+
+        A ball of both ends has a radius of thirty bits; the ends themselves are not widened.
+        """
         wave = self.terms.get(m)
         low, high = wave.range()[:2] if wave else (arb(0), arb(0))
         radius = self.relative(m, without=(m,))
-        return (low - radius).union(high + radius)
+        return (low - radius).lower(), (high + radius).upper()
 
     def split(self) -> tuple[dict[Monomial, Coefficient], Coefficient, Expansion]:
         """Return growing terms, the constant term and the vanishing part.

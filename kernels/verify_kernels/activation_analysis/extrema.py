@@ -220,7 +220,7 @@ class _Search:
     def enough(self) -> Ball:
         """Return the value below which a box is of no interest."""
         slack = abs(self.low) * _TOLERANCE
-        return (self.low + (slack if self.count < 200 else slack + _SMALLEST)).lower()
+        return (self.low + (slack if self.count < 1500 else slack + _SMALLEST)).lower()
 
     def push(self, box: Box) -> None:
         self.count += 1

@@ -25,7 +25,7 @@ from verify_kernels.activation_analysis.extrema import (
 from verify_kernels.activation_analysis.extrema import supremum as search
 from verify_kernels.activation_analysis.facts import Bound, Range, infinite_bound, open_bound
 from verify_kernels.activation_analysis.pieces import Piece
-from verify_kernels.activation_analysis.tail_bounds import STARTS, Tail, TailSupremum
+from verify_kernels.activation_analysis.tail_bounds import STARTS, Tail, TailSupremum, tail_of
 from verify_kernels.activation_analysis.tree import parity
 
 Ball = Any
@@ -43,9 +43,9 @@ class PieceRanges:
         self.parity = parity(piece.node) if self.whole else 0
         self.tails: list[Tail] = []
         if piece.low is None and not self.parity:
-            self.tails.append(Tail(piece.node, -1))
+            self.tails.append(tail_of(piece.node, -1))
         if piece.high is None:
-            self.tails.append(Tail(piece.node, 1))
+            self.tails.append(tail_of(piece.node, 1))
         self._boxes: dict[int, list[Box]] = {}
         self._places: dict[str, Place] = {}
         self.slivers = [
@@ -141,11 +141,11 @@ class Ranges:
         if not part.whole:
             return None
         made = part.tails[-1].quantity(quantity, STARTS[0])
-        if made is None or made[0].rest or any(m != ONE for m in made[0].terms):
+        if made is None or made[0].rest or any(m is not ONE for m in made[0].terms):
             return None
         level = made[0].terms.get(ONE, Coefficient({}))
         if any(
-            name[0][0] or name[0][2] or name[0][1].denominator != 1
+            name[0].exponent or name[0].logs or name[0].power.denominator != 1
             for phase in level.harmonics()
             for name, _ in phase
         ):

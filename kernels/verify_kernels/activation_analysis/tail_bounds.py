@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from flint import arb
 
 from verify_kernels.activation_analysis.coefficients import Coefficient, NeedLarger, Unclear
-from verify_kernels.activation_analysis.expansions import ONE, Expansion, HalfLine, times
+from verify_kernels.activation_analysis.expansions import ONE, Expansion, HalfLine, W, over
 from verify_kernels.activation_analysis.tail_jet import derivatives_at_infinity
 from verify_kernels.activation_analysis.tree import Node
 
@@ -50,6 +50,8 @@ class Tail:
     def __init__(self, root: Node, side: int, *, order: int = ORDER) -> None:
         self.root, self.side, self.order = root, side, order
         self._made: dict[int, list[Expansion] | str | None] = {}
+        self._quantities: dict[tuple[str, int], tuple[Expansion, Expansion] | None] = {}
+        self._suprema: dict[tuple[str, int, int], TailSupremum | None] = {}
         self.why = ""
 
     def at(self, start: int) -> list[Expansion] | None:
@@ -76,10 +78,16 @@ class Tail:
 
     def quantity(self, name: str, start: int) -> tuple[Expansion, Expansion] | None:
         """Return a quantity and its derivative from a start on."""
+        key = (name, start)
+        if key not in self._quantities:
+            self._quantities[key] = self._quantity(name, start)
+        return self._quantities[key]
+
+    def _quantity(self, name: str, start: int) -> tuple[Expansion, Expansion] | None:
         d = self.at(start)
         if d is None:
             return None
-        z = Expansion(d[0].line, {((), Fraction(1), 0): Coefficient.rational(self.side)})
+        z = Expansion(d[0].line, {W: Coefficient.rational(self.side)})
         if name == "kappa":
             return d[0] - z * d[1], -(z * d[2])
         if name == "zd1":
@@ -93,6 +101,12 @@ class Tail:
 
     def supremum(self, name: str, sign: int, start: int) -> TailSupremum | None:
         """Return the supremum of sign x quantity on |z| >= start, None if nothing is known."""
+        key = (name, sign, start)
+        if key not in self._suprema:
+            self._suprema[key] = self._supremum(name, sign, start)
+        return self._suprema[key]
+
+    def _supremum(self, name: str, sign: int, start: int) -> TailSupremum | None:
         pair = self.quantity(name, start)
         if pair is None:
             return None
@@ -125,9 +139,15 @@ class Tail:
         return None
 
 
+@lru_cache(maxsize=32)
+def tail_of(root: Node, side: int) -> Tail:
+    """Return the one `Tail` of a tree and a side."""
+    return Tail(root, side)
+
+
 def _inverse_of(z: Expansion) -> Expansion:
     m, c = z.lead()
-    return Expansion(z.line, {times(ONE, m, -1): c.inverse()})
+    return Expansion(z.line, {over(ONE, m): c.inverse()})
 
 
 def sign_of(f: Expansion) -> int | None:
@@ -156,7 +176,7 @@ def supremum(f: Expansion, slope: Expansion) -> TailSupremum | None:
     monotone = sign_of(slope) is not None
     lowest = arb("-inf")
     if any(line.growth(m) >= 0 for m in f.rest):
-        return TailSupremum(False, lowest, f.range_over(ONE).upper(), False)
+        return TailSupremum(False, lowest, f.ends_over(ONE)[1], False)
     level = f.terms.get(ONE, Coefficient({}))
     _, high, approached = level.range()
     low = high.lower() if approached else lowest
@@ -164,7 +184,7 @@ def supremum(f: Expansion, slope: Expansion) -> TailSupremum | None:
         return TailSupremum(False, low, high.upper(), True)
     if len(f.terms) == bool(level) and not f.rest:  # the function is its level
         return TailSupremum(False, low, high.upper(), False)
-    return TailSupremum(False, low, f.range_over(ONE).upper(), False)
+    return TailSupremum(False, low, f.ends_over(ONE)[1], False)
 
 
 def _growing(f: Expansion, slope: Expansion) -> TailSupremum | None:
@@ -181,7 +201,7 @@ def _growing(f: Expansion, slope: Expansion) -> TailSupremum | None:
         return TailSupremum(True, lowest, None, False)
     ball = f.range_over(m)
     if ball < 0:
-        return TailSupremum(False, lowest, (ball / line.sup(times(ONE, m, -1))).upper(), False)
+        return TailSupremum(False, lowest, (ball / line.sup(over(ONE, m))).upper(), False)
     return None
 
 
@@ -246,10 +266,10 @@ def growth(f: Expansion) -> str:
         m, _ = f.lead()
     except Unclear:
         return "unknown"
-    if m[0]:
+    if m.exponent:
         return "exponential"
-    if m[1] == 0:
-        return "logarithmic" if m[2] == 1 else "unknown"
-    if m[2] or m[1].denominator != 1:
+    if m.power == 0:
+        return "logarithmic" if m.logs == 1 else "unknown"
+    if m.logs or m.power.denominator != 1:
         return "unknown"
-    return _POWERS.get(int(m[1]), "polynomial")
+    return _POWERS.get(int(m.power), "polynomial")

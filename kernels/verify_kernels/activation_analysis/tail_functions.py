@@ -27,11 +27,15 @@ from verify_kernels.activation_analysis.expansions import (
     ORDER,
     Expansion,
     Monomial,
+    W,
+    monomial,
+    over,
     times,
 )
 from verify_kernels.activation_analysis.jet import _OUTER
 
 Ball = Any
+LOG = monomial(logs=1)
 
 
 def _taylor(
@@ -129,7 +133,7 @@ def exp(f: Expansion) -> Expansion:
     """Return exp(f)."""
     line = f.line
     m = f.top()
-    if line.growth(m) > 0 and m[0]:
+    if line.growth(m) > 0 and m.exponent:
         return _exp_of_exponential(f)
     if not _has_limit(f):
         grows = {x: c for x, c in f.terms.items() if line.growth(x) > 0}
@@ -142,19 +146,19 @@ def exp(f: Expansion) -> Expansion:
     for g, c in growing.items():
         if not c.is_still:
             raise Unclear("an exponent grows and oscillates")
-        if g == ((), Fraction(0), 1):
+        if g is LOG:
             rate = c.rational_value()
             if rate is None:
                 raise Unclear("an irrational power at infinity")
-            factor = times(factor, ((), rate, 0))
-        elif g[0] or g[2]:
+            factor = times(factor, monomial(rate))
+        elif g.exponent or g.logs:
             raise Unclear("an exponent with a logarithm")
         else:
             for (powers, _), value in c.terms.items():
-                shift[(g[1], powers)] = value
+                shift[(g.power, powers)] = Fraction(int(value.p), int(value.q))
     if shift:
         kept = tuple(sorted(shift.items(), key=lambda i: (-i[0][0], repr(i[0]))))
-        factor = times(factor, (kept, Fraction(0), 0))
+        factor = times(factor, monomial(exponent=kept))
     inner = [Fraction(1, factorial(n)) for n in range(ORDER)]
     series = _taylor(inner, v, lambda reach: reach.exp() / factorial(ORDER))
     return series.shifted(factor).scaled(exponential(level))
@@ -183,14 +187,14 @@ def _exp_of_exponential(f: Expansion) -> Expansion:
     size = -(f.range_over(m)).upper()
     if not size > 0:
         raise NeedLarger
-    line.sup(times(((), Fraction(1), 0), m, -1))  # m/w increases from the start on
+    line.sup(over(W, m))  # m/w increases from the start on
     rate = (size * line.at_start(m) / line.start).min(arb(64)).lower()
     mantissa, exponent = rate.man_exp()
     slope = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
     slope = Fraction(int(slope * 16), 16)
     if slope <= 0:
         raise NeedLarger
-    return Expansion(line, {}, {((((Fraction(1), ()), -slope),), Fraction(0), 0): arb(1)})
+    return Expansion(line, {}, {monomial(exponent=(((Fraction(1), ()), -slope),)): arb(1)})
 
 
 def log(f: Expansion) -> Expansion:
@@ -200,13 +204,13 @@ def log(f: Expansion) -> Expansion:
         raise Unclear("a logarithm of zero")
     m, c = f.lead()
     total = Expansion(line, {})
-    for (exponent, powers), value in m[0]:
-        part = Coefficient({(powers, ("", ())): value})
-        total = total + Expansion(line, {((), exponent, 0): part})
-    if m[2]:
+    for (exponent, powers), value in m.exponent:
+        part = Coefficient.product(powers, value)
+        total = total + Expansion(line, {monomial(exponent): part})
+    if m.logs:
         raise Unclear("a logarithm of a logarithm")
-    if m[1]:
-        total = total + Expansion(line, {((), Fraction(0), 1): Coefficient.rational(m[1])})
+    if m.power:
+        total = total + Expansion(line, {LOG: Coefficient.rational(m.power)})
     if not c.is_still:
         ball = f.range_over(m)
         if not ball > 0:
@@ -235,7 +239,7 @@ def sin_cos(f: Expansion) -> tuple[Expansion, Expansion]:
             unit = arb(0, 1)
             return Expansion.within(line, unit), Expansion.within(line, unit)
         for (powers, _), value in c.terms.items():
-            phase[(g, powers)] = value
+            phase[(g, powers)] = Fraction(int(value.p), int(value.q))
     waves = tuple(sorted(phase.items(), key=lambda item: repr(item[0])))
     s, c = Coefficient.wave("s", waves), Coefficient.wave("c", waves)
     s0, c0 = applied("sin", level), applied("cos", level)

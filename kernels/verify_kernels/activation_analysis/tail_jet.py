@@ -8,7 +8,7 @@ from math import factorial
 
 from verify_kernels.activation_analysis import tail_functions as of
 from verify_kernels.activation_analysis.coefficients import Coefficient, Unclear, of_node
-from verify_kernels.activation_analysis.expansions import Expansion, HalfLine
+from verify_kernels.activation_analysis.expansions import Expansion, HalfLine, W
 from verify_kernels.activation_analysis.tree import Node, postorder
 
 Jet = list[Expansion]  # Taylor coefficients
@@ -27,7 +27,7 @@ def derivatives_at_infinity(root: Node, side: int, line: HalfLine, order: int) -
         Unclear: the rules do not decide something.
         NeedLarger: they do further out.
     """
-    w = Expansion(line, {((), Fraction(1), 0): Coefficient.rational(side)})
+    w = Expansion(line, {W: Coefficient.rational(side)})
     found = _jets(root, w, order)
     return [found[k].scaled(factorial(k)) for k in range(order + 1)]
 
