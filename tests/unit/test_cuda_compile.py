@@ -7,19 +7,36 @@ import time
 
 import numpy as np
 import pytest
+import sympy as sp
 
-from verify.errors import BackendError
+from verify.errors import BackendError, InputError
 from verify_kernels.cuda import compile as device_compiler
 from verify_kernels.cuda.host import HostLibrary, compiler
-from verify_kernels.cuda.subset import Source
+from verify_kernels.cuda.kernel import LOOP, CudaKernel, interval_sources, kernel_text
+from verify_kernels.cuda.subset import Module, Source
 from verify_kernels.cuda.translate import loop_name, translate
 from verify_kernels.elementary import coefficients, functions
 from verify_kernels.elementary.bounds import BOUNDS
 from verify_kernels.elementary.compiled import SCALAR, loop
-from verify_kernels.interval import directed, operations, transcendental
+from verify_kernels.interval import directed
+from verify_kernels.interval.kernel import interval_kernel
 
 ELEMENTARY = [Source.of(module) for module in (coefficients, functions)]
-INTERVAL = [*ELEMENTARY, *map(Source.of, (operations, transcendental))]
+INTERVAL = interval_sources()
+x, y = sp.symbols("x y", real=True)
+KERNELS = {  # expression, symbols, order
+    "softplus": (sp.log(1 + sp.exp(x)), (x,), 1),
+    "third derivative of tanh": (sp.diff(sp.tanh(x), x, 3), (x,), 0),
+    "second derivative of gelu": (sp.diff(x * (1 + sp.erf(x / sp.sqrt(2))) / 2, x, 2), (x,), 1),
+    "composite": (
+        sp.exp(-(x**2)) * sp.sin(y)
+        + sp.log(1 + x**2) / (1 + y**2)
+        + sp.sqrt(1 + x**2 * y**2)
+        - sp.tanh(x * y),
+        (x, y),
+        1,
+    ),
+}
 COUNT = 200_000 if os.environ.get("VERIFY_CAMPAIGN") == "full" else 20_000
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler")
@@ -32,13 +49,26 @@ needs_device_compiler = pytest.mark.skipif(
 @needs_device_compiler
 @pytest.mark.parametrize("architecture", device_compiler.ARCHITECTURES)
 def test_every_operation_compiles_for_devices(architecture):
-    text = translate(INTERVAL, target="cuda")
+    names = [f for source in INTERVAL for f in Module(source).functions if f.startswith("iv_")]
+    text = translate(INTERVAL, target="cuda", functions=names)
     compiled = device_compiler.compile_cuda(text, architecture)
     assert compiled.code.startswith(b"\x7fELF")
     assert compiled.spilled_bytes in (0, None)
-    for name in ("iv_add", "iv_exp"):
+    assert len(names) > 40
+    for name in names:
         assert f"_{name}".encode() in compiled.code
     print(f"{architecture}: {len(compiled.code)} bytes, {compiled.registers} registers")
+
+
+@needs_device_compiler
+@pytest.mark.parametrize("architecture", device_compiler.ARCHITECTURES)
+@pytest.mark.parametrize("name", KERNELS)
+def test_generated_kernels_compile_for_devices(name, architecture):
+    expression, symbols, order = KERNELS[name]
+    text = kernel_text(interval_kernel(expression, symbols, order=order), target="cuda")
+    compiled = device_compiler.compile_cuda(text, architecture)
+    assert LOOP.encode() in compiled.code
+    assert compiled.spilled_bytes in (0, None)
 
 
 @needs_device_compiler
@@ -87,3 +117,64 @@ def test_elementary_functions_are_the_same_in_c_bit_for_bit(host):
         f"campaign elementary functions, Numba against C: {COUNT} x {len(BOUNDS)} cases, "
         f"seed {seed}, {time.perf_counter() - start:.1f} s, 0 wrong"
     )
+
+
+class OnTheHost:
+    """An array module whose kernels are the C text: NumPy, and `RawKernel` on the processor."""
+
+    def __init__(self, kernel, folder):
+        self.library = HostLibrary(kernel_text(kernel, target="host"), folder)
+
+    def __getattr__(self, name):
+        return getattr(np, name)
+
+    def RawKernel(self, text, name, options):
+        assert "__fma_rn" in text
+        assert options == ("--fmad=false",)
+
+        def launch(grid, block, arguments):
+            count, given, found = arguments
+            assert grid[0] * block[0] >= count
+            found[...] = self.library.run(name, given, found.shape[0])
+
+        return launch
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", KERNELS)
+def test_generated_kernels_in_c_contain_the_values(name, tmp_path):
+    expression, symbols, order = KERNELS[name]
+    kernel = interval_kernel(expression, symbols, order=order)
+    rng = np.random.default_rng(5)
+    lo = rng.normal(0.0, 2.0, (len(symbols), 300))
+    hi = lo + rng.choice([0.0, 1e-9, 1e-3, 1.0], lo.shape)
+    found = CudaKernel(kernel, OnTheHost(kernel, tmp_path))(lo, hi)
+    compiled = kernel(lo, hi)
+    low, high = [found.lo[None]], [found.hi[None]]
+    if order:
+        low.append(found.gradient.lo)
+        high.append(found.gradient.hi)
+    low, high = np.vstack(low), np.vstack(high)
+    for lane in range(lo.shape[1]):
+        point = rng.choice([lo[:, lane], hi[:, lane]])
+        for row, (least, greatest) in enumerate(kernel.reference(point, point)):
+            assert not low[row, lane] > greatest
+            assert not high[row, lane] < least
+    assert np.median(found.hi - found.lo) <= np.median(compiled.hi - compiled.lo)
+    unbounded = CudaKernel(kernel, OnTheHost(kernel, tmp_path))(-np.inf + 0 * lo, np.inf + 0 * hi)
+    assert np.all(unbounded.lo <= found.lo)
+    assert np.all(unbounded.hi >= found.hi)
+
+
+@needs_compiler
+def test_boxes_that_are_none_are_refused(tmp_path):
+    kernel = interval_kernel(x**2, (x,))
+    run = CudaKernel(kernel, OnTheHost(kernel, tmp_path))
+    one = np.array([[1.0]])
+    for lo, hi in ((one, 0 * one), (np.nan * one, one), (one, np.nan * one), (np.inf * one,) * 2):
+        with pytest.raises(InputError, match="expected boxes with lo <= hi"):
+            run(lo, hi)
+    with pytest.raises(InputError, match="expected ends of shape"):
+        run(one[0], one[0])
+    with pytest.raises(InputError, match="expected ends of type float64"):
+        run(one.astype(np.float32), one)
