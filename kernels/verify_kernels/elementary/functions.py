@@ -141,8 +141,8 @@ def reduce_ln2(x: float, k: float) -> float:
     return fma(-k, LN2_LOW, fma(-k, LN2_HIGH, x))
 
 
-def expm1_reduced(r: float) -> float:
-    """Return exp(r) - 1 for |r| <= ln(2) / 2."""
+def exp_sum(r: float) -> float:
+    """Return (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2."""
     q = fma(EXP_10, r, EXP_9)
     q = fma(q, r, EXP_8)
     q = fma(q, r, EXP_7)
@@ -152,8 +152,12 @@ def expm1_reduced(r: float) -> float:
     q = fma(q, r, EXP_3)
     q = fma(q, r, EXP_2)
     q = fma(q, r, EXP_1)
-    q = fma(q, r, EXP_0)
-    return fma(r * r, q, r)
+    return fma(q, r, EXP_0)
+
+
+def expm1_reduced(r: float) -> float:
+    """Return exp(r) - 1 for |r| <= ln(2) / 2."""
+    return fma(r * r, exp_sum(r), r)
 
 
 def exp_core(x: float) -> float:
@@ -186,10 +190,8 @@ def sigmoid_core(x: float) -> float:
     return (e if x < 0.0 else 1.0) / (1.0 + e)
 
 
-def log1p_unit(y: float) -> float:
-    """Return log(1 + y) = 2 atanh(s), s = y / (2 + y), for 0 <= y <= 1."""
-    s = y / (2.0 + y)
-    z = s * s
+def atanh_sum(z: float) -> float:
+    """Return 2 (atanh(s) / s - 1) / s^2 for z = s^2, 0 <= s <= 1/3."""
     p = fma(ATANH_11, z, ATANH_10)
     p = fma(p, z, ATANH_9)
     p = fma(p, z, ATANH_8)
@@ -200,8 +202,14 @@ def log1p_unit(y: float) -> float:
     p = fma(p, z, ATANH_3)
     p = fma(p, z, ATANH_2)
     p = fma(p, z, ATANH_1)
-    p = fma(p, z, ATANH_0)
-    return fma(s * z, p, 2.0 * s)
+    return fma(p, z, ATANH_0)
+
+
+def log1p_unit(y: float) -> float:
+    """Return log(1 + y) = 2 atanh(s), s = y / (2 + y), for 0 <= y <= 1."""
+    s = y / (2.0 + y)
+    z = s * s
+    return fma(s * z, atanh_sum(z), 2.0 * s)
 
 
 def softplus_core(x: float) -> float:
@@ -225,18 +233,22 @@ def scaled_down(x: float, k: int) -> float:
     return from_bits(bits(x) - (k << 52))
 
 
-def log1p_reduced(f: float) -> tuple[float, float, float]:
-    """Return a, p, b with a p + b near log(1 + f) = 2 atanh(s), s = f / (2 + f)."""
-    s = f / (2.0 + f)
-    z = s * s
+def log_sum(z: float) -> float:
+    """Return 2 (atanh(s) / s - 1) / s^2 for z = s^2, |s| <= 3 - 2 sqrt(2)."""
     p = fma(LOG_7, z, LOG_6)
     p = fma(p, z, LOG_5)
     p = fma(p, z, LOG_4)
     p = fma(p, z, LOG_3)
     p = fma(p, z, LOG_2)
     p = fma(p, z, LOG_1)
-    p = fma(p, z, LOG_0)
-    return s * z, p, 2.0 * s
+    return fma(p, z, LOG_0)
+
+
+def log1p_reduced(f: float) -> tuple[float, float, float]:
+    """Return a, p, b with a p + b near log(1 + f) = 2 atanh(s), s = f / (2 + f)."""
+    s = f / (2.0 + f)
+    z = s * s
+    return s * z, log_sum(z), 2.0 * s
 
 
 def log_of_ratio(f: float, k: float) -> float:
@@ -347,15 +359,19 @@ def sine_reduced(r: float) -> float:
     return fma(r * z, sine_sum(z), r)
 
 
-def cosine_reduced(r: float) -> float:
-    """Return cos(r) for |r| <= pi / 4."""
-    z = r * r
+def cosine_sum(z: float) -> float:
+    """Return (cos(r) - 1 + r^2 / 2) / r^4 for z = r^2, |r| <= pi / 4."""
     p = fma(COS_5, z, COS_4)
     p = fma(p, z, COS_3)
     p = fma(p, z, COS_2)
     p = fma(p, z, COS_1)
-    p = fma(p, z, COS_0)
-    return fma(z, fma(p, z, -0.5), 1.0)
+    return fma(p, z, COS_0)
+
+
+def cosine_reduced(r: float) -> float:
+    """Return cos(r) for |r| <= pi / 4."""
+    z = r * r
+    return fma(z, fma(cosine_sum(z), z, -0.5), 1.0)
 
 
 def reduce_half_pi(x: float, k: float) -> float:

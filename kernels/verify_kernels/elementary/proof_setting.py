@@ -1,0 +1,227 @@
+"""What every proof about the elementary functions shares: pieces, contracts, polynomial errors.
+
+A program is run from its own source with some functions replaced by *contracts*: the sum of a
+polynomial becomes the run of its own source followed by "the ideal value is that of the function it
+approximates, within the proved error"; an argument reduction becomes its lemma; a function proved
+earlier becomes its bound.
+"""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from flint import arb
+
+from verify_kernels._rounding import down, up
+from verify_kernels.elementary import approximation, functions
+from verify_kernels.elementary.abstract_number import (
+    UNKNOWN,
+    Number,
+    Tail,
+    Undecided,
+    Unknown,
+    _exponent,
+    interval,
+)
+
+Exact = Any
+Contracts = dict[str, Callable[..., Any]]
+PRECISION = 128
+NEAR = 2.0**-30  # below, pieces are tails
+DEEP = 2.0**-500  # below, squares may underflow
+
+# function -> prefix of its coefficients, ends of the argument on which it is used
+SUMS: dict[str, tuple[str, str, str]] = {
+    "exp_sum": ("EXP", "-0.3466", "0.3466"),
+    "log_sum": ("LOG", "-0.001", "0.0305"),
+    "atanh_sum": ("ATANH", "-0.001", "0.112"),
+    "erf_ratio": ("ERF", "-0.001", "1.001"),
+    "sine_sum": ("SIN", "-0.001", "0.617"),
+    "cosine_sum": ("COS", "-0.001", "0.617"),
+    "atan_sum": ("ATAN", "-0.001", "0.175"),
+    "erfcx_scaled": ("ERFCX", "-0.603", "0.7435"),
+}
+ERFCX_RANGE = ("0.99", "27.2")  # x = 4 (1 + t) / (1 - t)
+
+
+class ProofError(ArithmeticError):
+    """A bound could not be proved."""
+
+
+class Setting:
+    """The source with its constants, perhaps changed, and the errors of its polynomials."""
+
+    def __init__(self, changes: dict[str, float] | None = None) -> None:
+        self.constants = {
+            name: value for name, value in vars(functions).items() if isinstance(value, float)
+        }
+        self.constants.update(changes or {})
+        self._errors: dict[str, Exact] = {}
+        self._plain = self.space({})
+        self.sums: Contracts = {name: self._sum_contract(name) for name in SUMS}
+
+    def __getattr__(self, name: str) -> float:
+        """Return a constant of the source."""
+        try:
+            return float(self.__dict__["constants"][name])
+        except KeyError:
+            raise AttributeError(name) from None
+
+    def space(self, contracts: Contracts) -> Contracts:
+        """Return the functions of the source, calling each other and the contracts."""
+        space: dict[str, Any] = dict(vars(functions)) | self.constants
+        for name, function in vars(functions).items():
+            if (
+                isinstance(function, types.FunctionType)
+                and function.__module__ == functions.__name__
+            ):
+                space[name] = types.FunctionType(function.__code__, space, name)
+        space.update(contracts)
+        return space
+
+    def polynomial_error(self, name: str) -> Exact:
+        """Return the proved error of the polynomial that a function of `SUMS` evaluates."""
+        if name not in self._errors:
+            prefix, lo, hi = SUMS[name]
+            coefficients = []
+            while f"{prefix}_{len(coefficients)}" in self.constants:
+                coefficients.append(self.constants[f"{prefix}_{len(coefficients)}"])
+            if prefix == "ERFCX":
+                error = approximation.erfcx_error(coefficients, *map(arb, ERFCX_RANGE))
+            else:
+                error = approximation.series_error(prefix, coefficients, arb(lo), arb(hi))
+            self._errors[name] = error
+        return self._errors[name]
+
+    def _sum_contract(self, name: str) -> Callable[[Any], Any]:
+        source = self._plain[name]
+        _, lo, hi = SUMS[name]
+        domain = arb(lo).union(arb(hi))
+
+        def contract(z: Any) -> Any:
+            if isinstance(z, Unknown):
+                return UNKNOWN
+            if isinstance(z, float):
+                z = exact(z, z)
+            if not domain.contains(ball(z)):
+                return UNKNOWN
+            error = self.polynomial_error(name)
+            result = source(z)
+            return result.replaced(result.ideal + arb(0, error), error=error)
+
+        return contract
+
+
+def ball(number: Number) -> Exact:
+    """Return a ball of the ideal value itself, also in a tail."""
+    if not number.order:
+        return number.ideal
+    return number.ideal * number.tail.powers[number.order]  # type: ignore[union-attr]
+
+
+def exact(lo: float, hi: float) -> Number:
+    """Return the number that is any float of [lo, hi]."""
+    least = 0.0 if lo < 0.0 < hi else min(abs(lo), abs(hi))
+    grid = max(_exponent(arb(least)) - 53, -1074) if least > 0.0 else -1074
+    return Number(interval(lo, hi), relative=arb(0), grid=grid, ends=(arb(lo), arb(hi)))
+
+
+def tails(sign: int = 1) -> list[Number]:
+    """Return the numbers 0 < |x| <= 2^-30 of one sign: without and with underflowing squares."""
+    return [
+        Number(arb(sign), relative=arb(0), tail=Tail(arb(low), arb(high)), order=1, grid=None)
+        for low, high in ((DEEP, NEAR), (0.0, DEEP))
+    ]
+
+
+def edges(lo: float, hi: float, per_binade: int) -> list[float]:
+    """Return floats from lo > 0 to hi, a number of equal steps in every binade."""
+    points = [lo]
+    binade = 2.0 ** (_exponent(arb(lo)) - 1)
+    while points[-1] < hi:
+        for i in range(per_binade):
+            point = binade * (1.0 + i / per_binade)
+            if points[-1] < point < hi:
+                points.append(point)
+        binade *= 2.0
+        if binade >= hi:
+            points.append(hi)
+    return points
+
+
+def octaves(lo: float, hi: float) -> list[float]:
+    """Return floats from lo > 0 to hi whose quotients are at most 2^8."""
+    points = [lo]
+    while points[-1] < hi / 256.0:
+        points.append(points[-1] * 256.0)
+    return [*points, hi]
+
+
+def uniform(lo: float, hi: float, count: int) -> list[float]:
+    """Return count + 1 floats from lo to hi."""
+    return [lo + (hi - lo) * i / count for i in range(count)] + [hi]
+
+
+def pieces(points: list[float]) -> Iterator[tuple[float, float]]:
+    """Return neighbouring points as pieces."""
+    return zip(points, points[1:], strict=False)
+
+
+def mirrored(points: list[float]) -> list[float]:
+    """Return the negatives in increasing order."""
+    return [-point for point in reversed(points)]
+
+
+class Worst:
+    """The largest error seen, over all pieces."""
+
+    def __init__(self) -> None:
+        self.relative = self.absolute = self.eta = arb(0)
+        self.pieces = 0
+
+    def see(self, result: Any, *, absolute: bool = False) -> Number:
+        """Take one piece into account."""
+        if not isinstance(result, Number):
+            raise ProofError(f"prove: expected a bounded result, but got {result!r}")
+        bound = result.error if absolute else result.relative
+        if bound is None or (absolute and (result.order or result.eta != 0)):
+            raise ProofError(f"prove: expected a bounded error, but got none on {result.ideal}")
+        if absolute:
+            self.absolute = self.absolute.max(bound)
+        else:
+            self.relative = self.relative.max(bound)
+        self.eta = self.eta.max(result.eta + arb(0))
+        self.pieces += 1
+        return result
+
+    def run(
+        self,
+        program: Callable[[Any], Any],
+        lo: float,
+        hi: float,
+        *,
+        absolute: bool = False,
+        finish: Callable[[Number, Number], Number] | None = None,
+    ) -> None:
+        """Run a program on all floats of [lo, hi], split where a select is undecided."""
+        stack = [(lo, hi)]
+        while stack:
+            lo, hi = stack.pop()
+            x = exact(lo, hi)
+            try:
+                result = program(x)
+            except Undecided as undecided:
+                stack += _split(lo, hi, undecided.threshold)
+                continue
+            self.see(result if finish is None else finish(x, result), absolute=absolute)
+
+
+def _split(lo: float, hi: float, threshold: float) -> list[tuple[float, float]]:
+    """Return the floats of [lo, hi] below, at and above the threshold (or its negative)."""
+    for t in (threshold, -threshold):
+        if lo <= t <= hi and lo < hi:
+            parts = [(lo, down(t)), (t, t), (up(t), hi)]
+            return [(a, b) for a, b in parts if a <= b]
+    raise ProofError(f"prove: expected a select on the input, but got one near {threshold!r}")
