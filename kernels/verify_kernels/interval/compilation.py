@@ -1,98 +1,121 @@
-"""Compile the loop of a program, and run it over blocks of lanes."""
+"""Compile a program for all lanes of a vector, and run it over arrays."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from types import FunctionType
+import ast
+import ctypes
+from collections.abc import Sequence
 from typing import Any
 
 import numba
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 
 from verify_kernels._rounding import Array
 from verify_kernels.interval import operations, transcendental
-from verify_kernels.interval.compiled import OPTIONS, compiled
-from verify_kernels.interval.source import WIDTH
+from verify_kernels.interval.vector_code import DOUBLE, LONG, Emitter, has_embedded_rounding
 
-Block = Callable[[Array], None]
-# low, high, found, first lane, last lane -> number of ends that are not allowed
-Runner = Callable[[Array, Array, Array, int, int], int]
-
-
-def compile_block(text: str) -> Block:
-    """Return the compiled loop `block` of a source text."""
-    code = compile(text, "<interval kernel>", "exec")
-    namespace: dict[str, Any] = {}
-    for name in _names(code):
-        function = getattr(operations, name, None) or getattr(transcendental, name, None)
-        if isinstance(function, FunctionType):
-            namespace[name] = compiled(function)
-    exec(code, namespace)  # noqa: S102  printed by `source` from a fixed vocabulary
-    return numba.njit("void(float64[::1])", **OPTIONS)(namespace["block"])  # type: ignore[no-any-return]
+POINTER = types.CPointer(types.float64)
+# low, high, found, lanes of a row, first lane, lane after the last -> refused ends
+SIGNATURE = types.int64(POINTER, POINTER, POINTER, types.int64, types.int64, types.int64)
+LANES = 8
+VOCABULARY = {**vars(operations), **vars(transcendental)}
 
 
-def _names(code: Any) -> set[str]:
-    inner = (part for part in code.co_consts if hasattr(part, "co_names"))
-    return set(code.co_names).union(*map(_names, inner))
+class Loop:
+    """A compiled program: encloses the results on the lanes of arrays."""
+
+    def __init__(self, compiled: Any, address: int) -> None:
+        """Keep what holds the machine code alive, and its address."""
+        self._compiled = compiled
+        kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 3
+        self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
+
+    def __call__(self, low: Array, high: Array, found: Array, first: int, last: int) -> int:
+        """Fill found[:, first:last], multiples of LANES; return how many ends were not allowed.
+
+        All arrays have rows of one length; the call does not hold Python's lock.
+        """
+        return int(
+            self._call(
+                low.ctypes.data, high.ctypes.data, found.ctypes.data, low.shape[1], first, last
+            )
+        )
 
 
-def runner(block: Block, *, points: bool) -> Runner:
-    """Return what runs a block over all lanes from the first to before the last."""
+def compile_loop(
+    lines: Sequence[str], results: Sequence[str], inputs: int, *, points: bool, embedded: bool
+) -> Loop:
+    """Compile the lines of a program.
 
-    def run(low: Array, high: Array, found: Array, first: int, last: int) -> int:
-        inputs = low.shape[0] * (1 if points else 2)
-        buffer = np.empty((inputs + found.shape[0]) * WIDTH)
+    Args:
+        lines: assignments of calls of operations, from x0l, x0h, ... to the results.
+        results: names of the ends of the outputs.
+        inputs: how many inputs there are.
+        points: whether the two ends of every input are one number; then `high` is not read.
+        embedded: single instructions for directed rounding, or the functions of `directed.py`.
+    """
+    lanes = _lanes(lines, results, inputs, points, embedded)
+
+    def run(low: Any, high: Any, found: Any, length: int, first: int, last: int) -> int:
         refused = 0
-        for start in range(first, last, WIDTH):
-            count = min(WIDTH, last - start)
-            if points:
-                refused += fill_points(buffer, low, start, count)
-            else:
-                refused += fill_boxes(buffer, low, high, start, count)
-            block(buffer)
-            spill(buffer, found, inputs, start, count)
+        for j in range(first, last, LANES):
+            refused += lanes(low, high, found, length, j)
         return refused
 
-    return numba.njit(**OPTIONS)(run)  # type: ignore[no-any-return]
+    compiled = numba.cfunc(SIGNATURE, error_model="numpy", nopython=True)(run)
+    return Loop(compiled, compiled.address)
 
 
-@numba.njit(**OPTIONS)  # type: ignore[untyped-decorator]
-def fill_boxes(buffer: Array, low: Array, high: Array, start: int, count: int) -> int:
-    """Copy ends into the buffer, ones after the last; return how many are not allowed."""
-    refused = 0
-    for k in range(low.shape[0]):
-        base = 2 * k * WIDTH
-        for j in range(count):
-            a = low[k, start + j]
-            b = high[k, start + j]
-            refused += 0 if a <= b and a < np.inf and b > -np.inf else 1
-            buffer[base + j] = a
-            buffer[base + WIDTH + j] = b
-        for j in range(count, WIDTH):
-            buffer[base + j] = 1.0
-            buffer[base + WIDTH + j] = 1.0
-    return refused
+def _lanes(
+    lines: Sequence[str], results: Sequence[str], inputs: int, points: bool, embedded: bool
+) -> Any:
+    body = ast.parse("\n".join(lines)).body
+    vector = ir.VectorType(DOUBLE, LANES)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def lanes(typing: Any, low: Any, high: Any, found: Any, length: Any, lane: Any) -> Any:
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            rows, position = arguments[:3], arguments[4]
+
+            def place(array: Any, row: int) -> Any:
+                index = builder.add(builder.mul(ir.Constant(LONG, row), arguments[3]), position)
+                start = builder.ptrtoint(array, LONG)
+                address = builder.add(start, builder.mul(index, ir.Constant(LONG, 8)))
+                return builder.inttoptr(address, vector.as_pointer())
+
+            emitter = Emitter(builder, LANES, embedded=embedded)
+            names: dict[str, Any] = {}
+            refused = None
+            for k in range(inputs):
+                names[f"x{k}l"] = builder.load(place(rows[0], k), align=8)
+                names[f"x{k}h"] = (
+                    names[f"x{k}l"] if points else builder.load(place(rows[1], k), align=8)
+                )
+                allowed = _allowed(emitter, names[f"x{k}l"], names[f"x{k}h"])
+                refused = allowed if refused is None else builder.and_(refused, allowed)
+            emitter.statements(body, names, VOCABULARY)
+            for row, name in enumerate(results):
+                builder.store(names[name], place(rows[2], row), align=8)
+            mask = builder.bitcast(builder.not_(refused), ir.IntType(LANES))
+            return builder.zext(builder.ctpop(mask), LONG)
+
+        return types.int64(low, high, found, length, lane), generate
+
+    return lanes
 
 
-@numba.njit(**OPTIONS)  # type: ignore[untyped-decorator]
-def fill_points(buffer: Array, low: Array, start: int, count: int) -> int:
-    """Copy points into the buffer, ones after the last; return how many are not finite."""
-    refused = 0
-    for k in range(low.shape[0]):
-        base = k * WIDTH
-        for j in range(count):
-            a = low[k, start + j]
-            refused += 0 if abs(a) < np.inf else 1
-            buffer[base + j] = a
-        for j in range(count, WIDTH):
-            buffer[base + j] = 1.0
-    return refused
+def _allowed(emitter: Emitter, lo: Any, hi: Any) -> Any:
+    """Return where lo <= hi, lo < inf and hi > -inf; NaN is nowhere."""
+    builder = emitter.builder
+    ordered = builder.fcmp_ordered("<=", lo, hi)
+    right = builder.fcmp_ordered("<", lo, emitter.constant(np.inf))
+    left = builder.fcmp_ordered(">", hi, emitter.constant(-np.inf))
+    return builder.and_(ordered, builder.and_(left, right))
 
 
-@numba.njit(**OPTIONS)  # type: ignore[untyped-decorator]
-def spill(buffer: Array, found: Array, inputs: int, start: int, count: int) -> None:
-    """Copy the results of a block to their lanes."""
-    for k in range(found.shape[0]):
-        base = (inputs + k) * WIDTH
-        for j in range(count):
-            found[k, start + j] = buffer[base + j]
+def default_rounding() -> bool:
+    """Return whether directed rounding is a single instruction here."""
+    return has_embedded_rounding()

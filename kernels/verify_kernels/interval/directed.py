@@ -6,8 +6,10 @@ that sign, so the two directions together enclose the exact result within one un
 place. Where the error may itself underflow the result moves unconditionally.
 
 Conventions: ``*_dn`` is used for lower ends only and ``*_up`` for upper ones, so an overflow in the
-inner direction gives the largest float instead of an infinity. A product or quotient with a zero
-operand is not special here: it is one step wide. NaN stays NaN.
+inner direction gives the largest float instead of an infinity (the selects take a NaN, which then
+stands for that overflow, to the largest float). Operands are not NaN and their result is not (no
+0 inf, inf / inf, 0 / 0). A product or quotient with a zero operand is not special here: it is one
+step wide.
 
 Error bound: c, e = fl(phi |c| + eta) with phi = 2^-53 (1 + 2^-52): fl(c - e) <= pred(c) and
 fl(c + e) >= succ(c) for finite c, gradual underflow, fused or not. TwoSum has no underflow error
@@ -28,7 +30,6 @@ PHI = float.fromhex("0x1.0000000000001p-53")
 ETA = float.fromhex("0x1p-1074")
 SAFE = float.fromhex("0x1p-960")
 LARGEST = float.fromhex("0x1.fffffffffffffp+1023")
-INFINITY = float("inf")
 
 
 def add_dn(a: float, b: float) -> float:
@@ -38,7 +39,7 @@ def add_dn(a: float, b: float) -> float:
     e = (a - (s - c)) + (b - c)
     below = s - fma(PHI, abs(s), ETA)
     kept = s if e >= 0.0 else below
-    return LARGEST if s == INFINITY else kept
+    return kept if kept < LARGEST else LARGEST
 
 
 def add_up(a: float, b: float) -> float:
@@ -48,7 +49,7 @@ def add_up(a: float, b: float) -> float:
     e = (a - (s - c)) + (b - c)
     above = s + fma(PHI, abs(s), ETA)
     kept = s if e <= 0.0 else above
-    return -LARGEST if s == -INFINITY else kept
+    return kept if kept > -LARGEST else -LARGEST
 
 
 def sub_dn(a: float, b: float) -> float:
@@ -67,7 +68,7 @@ def mul_dn(a: float, b: float) -> float:
     e = fma(a, b, -p)
     below = p - fma(PHI, abs(p), ETA)
     kept = p if e >= 0.0 and abs(p) >= SAFE else below
-    return LARGEST if p == INFINITY else kept
+    return kept if kept < LARGEST else LARGEST
 
 
 def mul_up(a: float, b: float) -> float:
@@ -76,7 +77,7 @@ def mul_up(a: float, b: float) -> float:
     e = fma(a, b, -p)
     above = p + fma(PHI, abs(p), ETA)
     kept = p if e <= 0.0 and abs(p) >= SAFE else above
-    return -LARGEST if p == -INFINITY else kept
+    return kept if kept > -LARGEST else -LARGEST
 
 
 def div_dn(a: float, b: float) -> float:
@@ -86,7 +87,7 @@ def div_dn(a: float, b: float) -> float:
     e = r if b > 0.0 else -r
     below = q - fma(PHI, abs(q), ETA)
     kept = q if e >= 0.0 and abs(a) >= SAFE else below
-    return LARGEST if q == INFINITY else kept
+    return kept if kept < LARGEST else LARGEST
 
 
 def div_up(a: float, b: float) -> float:
@@ -96,7 +97,7 @@ def div_up(a: float, b: float) -> float:
     e = r if b > 0.0 else -r
     above = q + fma(PHI, abs(q), ETA)
     kept = q if e <= 0.0 and abs(a) >= SAFE else above
-    return -LARGEST if q == -INFINITY else kept
+    return kept if kept > -LARGEST else -LARGEST
 
 
 def sqrt_dn(a: float) -> float:

@@ -21,11 +21,11 @@ from numpy.typing import ArrayLike
 from verify.errors import InputError
 from verify_kernels._rounding import Array
 from verify_kernels.interval import reference
-from verify_kernels.interval.compilation import Runner, compile_block, runner
+from verify_kernels.interval.compilation import LANES, Loop, compile_loop, default_rounding
 from verify_kernels.interval.derivative import Derivatives
 from verify_kernels.interval.lowering import lower
 from verify_kernels.interval.program import Program, live
-from verify_kernels.interval.source import block_function, point_function
+from verify_kernels.interval.source import body, point_function
 from verify_kernels.self_test import check_rounding
 
 REFERENCE_BITS = 128
@@ -62,7 +62,8 @@ class IntervalKernel:
         self.parallel = parallel
         self.program, value = lower(expression, self.symbols)
         self.outputs, self.faults = _with_derivatives(self.program, value, order)
-        self._runners: dict[bool, Runner] = {}
+        self.embedded = default_rounding()
+        self._loops: dict[bool, Loop] = {}
 
     @property
     def point_source(self) -> str:
@@ -120,26 +121,31 @@ class IntervalKernel:
             )
         return np.ascontiguousarray(given, dtype=np.float64)
 
-    def _runner(self, points: bool) -> Runner:
-        if points not in self._runners:
-            text = block_function(self.program, self.outputs, self.faults, points=points)
-            self._runners[points] = runner(compile_block(text), points=points)
-        return self._runners[points]
+    def _loop(self, points: bool) -> Loop:
+        if points not in self._loops:
+            lines, results = body(self.program, self.outputs, self.faults)
+            self._loops[points] = compile_loop(
+                lines, results, len(self.symbols), points=points, embedded=self.embedded
+            )
+        return self._loops[points]
 
     def _run(self, points: bool, low: Array, high: Array) -> Array:
         n = low.shape[1]
-        found = np.empty((2 * len(self.outputs), n))
-        run = self._runner(points)
+        loop = self._loop(points)
+        padding = -n % LANES
+        if padding:
+            low, high = (np.pad(ends, ((0, 0), (0, padding))) for ends in (low, high))
+        found = np.empty((2 * len(self.outputs), n + padding))
 
         def part(first: int, last: int) -> int:
             check_rounding()
-            return run(low, high, found, first, last)
+            return loop(low, high, found, first, last)
 
         threads = numba.get_num_threads() if self.parallel and n >= PARALLEL_FROM else 1
         if threads == 1:
-            refused = part(0, n)
+            refused = part(0, n + padding)
         else:
-            cuts = [n * t // threads for t in range(threads + 1)]
+            cuts = [(n * t // threads) // LANES * LANES for t in range(threads)] + [n + padding]
             with ThreadPoolExecutor(threads) as pool:
                 refused = sum(pool.map(part, cuts[:-1], cuts[1:]))
         if refused:
@@ -147,7 +153,7 @@ class IntervalKernel:
                 "interval_kernel: expected boxes with lo <= hi that contain a real number, but got "
                 f"{refused} coordinates that are NaN, out of order or infinite points"
             )
-        return found
+        return found[:, :n]
 
     def _unpack(self, found: Array) -> IntervalValues:
         k, n = len(self.symbols), found.shape[1]

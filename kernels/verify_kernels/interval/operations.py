@@ -105,14 +105,14 @@ def iv_mul_pg(xl: float, xh: float, yl: float, yh: float) -> tuple[float, float]
 
 def iv_mul_pp(xl: float, xh: float, yl: float, yh: float) -> tuple[float, float]:
     """Return x y for x, y >= 0; the lower end is >= 0."""
-    return largest(product_dn(largest(xl, 0.0), largest(yl, 0.0)), 0.0), product_up(xh, yh)
+    return largest(mul_dn(largest(xl, 0.0), largest(yl, 0.0)), 0.0), product_up(xh, yh)
 
 
 def iv_sqr(xl: float, xh: float) -> tuple[float, float]:
     """Return x^2; the lower end is >= 0."""
     m = least_modulus(xl, xh)
     n = largest_modulus(xl, xh)
-    return largest(product_dn(m, m), 0.0), product_up(n, n)
+    return largest(mul_dn(m, m), 0.0), (0.0 if n == 0.0 else mul_up(n, n))
 
 
 def iv_div(xl: float, xh: float, yl: float, yh: float) -> tuple[float, float]:
@@ -252,3 +252,8 @@ def iv_or_nothing(xl: float, xh: float, fault: float) -> tuple[float, float]:
     """Return x, or all of R at a fault, a NaN end or ends out of order."""
     sound = fault == 0.0 and xl <= xh
     return (xl if sound else -INFINITY), (xh if sound else INFINITY)
+
+
+def iv_unless_empty(xl: float, xh: float, rl: float, rh: float) -> tuple[float, float]:
+    """Return r, or the empty set if x is empty."""
+    return (rl if xl <= xh else INFINITY), (rh if xl <= xh else -INFINITY)

@@ -7,8 +7,6 @@ from collections.abc import Sequence
 from verify_kernels.interval.program import PLUS, Node, Program, live
 from verify_kernels.interval.reference import exact_ball, outward
 
-WIDTH = 128  # lanes of a block
-
 
 class Printer:
     """Prints the nodes that the outputs need; `lines` is the body, without indentation."""
@@ -142,25 +140,3 @@ def point_function(
     kinds = ", ".join(["float"] * len(results))
     head = f"def {name}({given}) -> tuple[{kinds}]:"
     return f"{head}\n{text}\n    return {', '.join(results)}\n"
-
-
-def block_function(
-    program: Program, outputs: Sequence[int], faults: Sequence[int | None], *, points: bool
-) -> str:
-    """Return the source of a loop over the WIDTH lanes of one buffer.
-
-    Row c of the buffer starts at c WIDTH: two rows for each input (one if the inputs are points),
-    then two for each output. One buffer at constant distances needs no check for overlaps, so the
-    loop becomes vector code.
-    """
-    lines, results = body(program, outputs, faults)
-    reads: list[str] = []
-    rows = 0
-    for k in range(len(program.names)):
-        reads.append(f"x{k}l = buffer[j + {rows * WIDTH}]")
-        rows += 0 if points else 1
-        reads.append(f"x{k}h = buffer[j + {rows * WIDTH}]")
-        rows += 1
-    writes = [f"buffer[j + {(rows + k) * WIDTH}] = {name}" for k, name in enumerate(results)]
-    text = "\n".join(f"        {line}" for line in [*reads, *lines, *writes])
-    return f"def block(buffer):\n    for j in range({WIDTH}):\n{text}\n"

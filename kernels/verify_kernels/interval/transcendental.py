@@ -1,11 +1,12 @@
 """Elementary functions of intervals (lo, hi), in the restricted subset.
 
 Each end is a value of an elementary core (`verify_kernels.elementary.functions`) moved outward by
-its proved error bound (`verify_kernels.elementary.bounds`, copied into the ``*_K`` constants below,
-which a test compares): |computed - f| <= k u |f| + a u + eta. The widening is
-w = fl(K |y| + A) with K = k u (1 + 2^-40), A = a u (1 + 2^-40) + 2 eta, so w >= the error for every
-computed y, and y - w, y + w are rounded outward. Outside the domain of a core the limits of the
-function serve. Conventions of `operations.py`: a lower end is never +inf, an upper one never -inf.
+its proved error bound: |y - f| <= k u |f| + a u + eta for the computed y. The ends are
+fl(y -+ fl(K |y| + A)) with K = (k + 1) u (1 + 2^-40) and A = a u (1 + 2^-40) + 2 eta; the one u more
+pays for the rounding of the last operation, the 2^-40 for that of K |y| + A, for |f| in place of
+|y| and for the constants themselves. k and a are those of `verify_kernels.elementary.bounds`;
+a test compares them. Outside the domain of a core the limits of the function serve. Conventions of
+`operations.py`: a lower end is never +inf, an upper one never -inf.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from verify_kernels.elementary.functions import (
     tanh_core,
 )
 from verify_kernels.elementary.primitives import fma
-from verify_kernels.interval.directed import add_dn, add_up, div_dn, div_up, mul_dn, mul_up, sub_dn
+from verify_kernels.interval.directed import add_dn, add_up, div_dn, div_up, mul_dn, mul_up
 from verify_kernels.interval.operations import (
     iv_mul,
     largest,
@@ -42,21 +43,20 @@ LARGEST = float.fromhex("0x1.fffffffffffffp+1023")
 OMEGA = float.fromhex("0x1p-1022")
 TWO_ETA = float.fromhex("0x1p-1073")
 
-EXP_K = float.fromhex("0x1.800000000180p-52")  # 3 u
-EXPM1_K = float.fromhex("0x1.000000000100p-50")  # 8 u
-LOG_K = float.fromhex("0x1.000000000100p-50")  # 8 u
-TANH_K = float.fromhex("0x1.000000000100p-50")  # 8 u
-SIGMOID_K = float.fromhex("0x1.400000000140p-51")  # 5 u
-SOFTPLUS_K = float.fromhex("0x1.000000000100p-50")  # 8 u
-LOG1P_K = float.fromhex("0x1.000000000100p-49")  # 16 u
-ERF_K = float.fromhex("0x1.000000000100p-50")  # 8 u
-ERFC_K = float.fromhex("0x1.000000000100p-49")  # 16 u
-ATAN_K = float.fromhex("0x1.000000000100p-49")  # 16 u
-TAN_K = float.fromhex("0x1.000000000100p-49")  # 16 u
-SINH_K = float.fromhex("0x1.000000000100p-49")  # 16 u
-COSH_K = float.fromhex("0x1.000000000100p-49")  # 16 u
-SIN_A = float.fromhex("0x1.000000000100p-51")  # 4 u, absolute
-COS_A = float.fromhex("0x1.000000000100p-51")  # 4 u, absolute
+EXP_K = float.fromhex("0x1.0000000001000p-51")  # 3 u
+EXPM1_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
+LOG_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
+TANH_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
+SIGMOID_K = float.fromhex("0x1.8000000001800p-51")  # 5 u
+SOFTPLUS_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
+LOG1P_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
+ERF_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
+ERFC_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
+ATAN_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
+TAN_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
+SINH_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
+COSH_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
+CIRCLE_A = float.fromhex("0x1.4000000001400p-51")  # 4 u absolute for sin and cos, 1 u for |y| <= 1
 
 EXP_LEAST = -708.0  # the domain of the core
 EXP_LARGEST = 709.0
@@ -78,12 +78,12 @@ MARGIN = 1e-10  # exceeds the error of x INVERSE_PI +- 1/2 for |x| <= 1e5, 4 u 3
 
 def below(y: float, k: float) -> float:
     """Return a lower bound of f from a computed value of relative error bound k."""
-    return sub_dn(y, fma(k, abs(y), TWO_ETA))
+    return y - fma(k, abs(y), TWO_ETA)
 
 
 def above(y: float, k: float) -> float:
     """Return an upper bound of f from a computed value of relative error bound k."""
-    return add_up(y, fma(k, abs(y), TWO_ETA))
+    return y + fma(k, abs(y), TWO_ETA)
 
 
 def clamp(x: float, lo: float, hi: float) -> float:
@@ -94,8 +94,8 @@ def clamp(x: float, lo: float, hi: float) -> float:
 def exp_dn(x: float) -> float:
     """Return a lower bound >= 0 of exp(x)."""
     r = below(exp_core(clamp(x, EXP_LEAST, EXP_LARGEST)), EXP_K)
-    s = 0.0 if x < EXP_LEAST else r
-    return LARGEST if x > EXP_OVERFLOW else s
+    s = LARGEST if x > EXP_OVERFLOW else r
+    return 0.0 if x < EXP_LEAST else s
 
 
 def exp_up(x: float) -> float:
@@ -287,17 +287,14 @@ def turns(xl: float, xh: float, phase: float) -> tuple[float, float]:
     return top, bottom
 
 
-def sin_dn(x: float) -> float:
-    """Return a lower bound of sin(x) for |x| <= 1e5; sin(x) >= x for x <= 0."""
-    r = sub_dn(sin_core(clamp(x, -CIRCLE_LARGEST, CIRCLE_LARGEST)), SIN_A)
-    return largest(r, x if x <= 0.0 else (0.0 if x <= 3.0 else -1.0))
-
-
 def iv_sin(xl: float, xh: float) -> tuple[float, float]:
-    """Return sin(x): the values at the ends, and 1 or -1 where an extremum may lie between."""
+    """Return sin(x): the values at the ends, 1 or -1 where an extremum may lie between, <= |x|."""
     top, bottom = turns(xl, xh, 0.5)
-    lo = largest(least(sin_dn(xl), sin_dn(xh)), -1.0)
-    hi = least(largest(-sin_dn(-xl), -sin_dn(-xh)), 1.0)
+    c = sin_core(clamp(xl, -CIRCLE_LARGEST, CIRCLE_LARGEST))
+    d = sin_core(clamp(xh, -CIRCLE_LARGEST, CIRCLE_LARGEST))
+    most = least(largest_modulus(xl, xh), 1.0)
+    lo = largest(least(c, d) - CIRCLE_A, -most)
+    hi = least(largest(c, d) + CIRCLE_A, most)
     return (-1.0 if bottom == 1.0 else lo), (1.0 if top == 1.0 else hi)
 
 
@@ -306,8 +303,8 @@ def iv_cos(xl: float, xh: float) -> tuple[float, float]:
     top, bottom = turns(xl, xh, 0.0)
     c = cos_core(clamp(xl, -CIRCLE_LARGEST, CIRCLE_LARGEST))
     d = cos_core(clamp(xh, -CIRCLE_LARGEST, CIRCLE_LARGEST))
-    lo = largest(sub_dn(least(c, d), COS_A), -1.0)
-    hi = least(add_up(largest(c, d), COS_A), 1.0)
+    lo = largest(least(c, d) - CIRCLE_A, -1.0)
+    hi = least(largest(c, d) + CIRCLE_A, 1.0)
     return (-1.0 if bottom == 1.0 else lo), (1.0 if top == 1.0 else hi)
 
 
@@ -343,5 +340,5 @@ def iv_powr(xl: float, xh: float, rl: float, rh: float) -> tuple[float, float]:
     ml, mh = iv_mul(rl, rh, ll, lh)
     nothing = xh < 0.0 or (xh == 0.0 and rl < 0.0)
     low = exp_dn(ml)
-    high = exp_up(mh)
+    high = 0.0 if xh == 0.0 else exp_up(mh)
     return (INFINITY if nothing else low), (-INFINITY if nothing else high)
