@@ -15,7 +15,7 @@ from numba.extending import intrinsic
 
 from verify_kernels._rounding import Array
 from verify_kernels.interval import operations, transcendental
-from verify_kernels.interval.vector_code import DOUBLE, LONG, Emitter, has_embedded_rounding
+from verify_kernels.interval.vector_code import DOUBLE, LONG, Emitter
 
 POINTER = types.CPointer(types.float64)
 # low, high, found, lanes of a row, first lane, lane after the last -> refused ends
@@ -114,8 +114,3 @@ def _allowed(emitter: Emitter, lo: Any, hi: Any) -> Any:
     right = builder.fcmp_ordered("<", lo, emitter.constant(np.inf))
     left = builder.fcmp_ordered(">", hi, emitter.constant(-np.inf))
     return builder.and_(ordered, builder.and_(left, right))
-
-
-def default_rounding() -> bool:
-    """Return whether directed rounding is a single instruction here."""
-    return has_embedded_rounding()

@@ -21,12 +21,16 @@ from numpy.typing import ArrayLike
 from verify.errors import InputError
 from verify_kernels._rounding import Array
 from verify_kernels.interval import reference
-from verify_kernels.interval.compilation import LANES, Loop, compile_loop, default_rounding
+from verify_kernels.interval.compilation import LANES, Loop, compile_loop
 from verify_kernels.interval.derivative import Derivatives
 from verify_kernels.interval.lowering import lower
+from verify_kernels.interval.on_arrays import apply
 from verify_kernels.interval.program import Program, live
 from verify_kernels.interval.source import body, point_function
+from verify_kernels.interval.vector_code import has_embedded_rounding
 from verify_kernels.self_test import check_rounding
+
+__all__ = ["IntervalArray", "IntervalKernel", "IntervalValues", "apply", "interval_kernel"]
 
 REFERENCE_BITS = 128
 PARALLEL_FROM = 8192  # lanes
@@ -62,7 +66,7 @@ class IntervalKernel:
         self.parallel = parallel
         self.program, value = lower(expression, self.symbols)
         self.outputs, self.faults = _with_derivatives(self.program, value, order)
-        self.embedded = default_rounding()
+        self.embedded = has_embedded_rounding()
         self._loops: dict[bool, Loop] = {}
 
     @property
@@ -86,7 +90,8 @@ class IntervalKernel:
         low, high = self._boxes(lo), self._boxes(hi)
         if low.shape != high.shape:
             raise InputError(
-                f"interval_kernel: expected lo and hi of one shape, but got {low.shape}, {high.shape}"
+                f"interval_kernel: expected lo and hi of one shape, "
+                f"but got {low.shape}, {high.shape}"
             )
         found = self._run(False, low, high)
         if refine:

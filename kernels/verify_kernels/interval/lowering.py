@@ -51,16 +51,15 @@ def lower(expression: sp.Expr, symbols: Sequence[sp.Symbol]) -> tuple[Program, i
         )
     except RecursionError as error:
         raise InputError(
-            "interval_kernel: expected an expression that is not nested deeply, but got more levels "
-            "than Python's recursion limit"
+            "interval_kernel: expected an expression that is not nested deeply, but got more "
+            "levels than Python's recursion limit"
         ) from error
 
 
 def _refuse(wanted: str, got: Any) -> InputError:
     text = str(got)
-    return InputError(
-        f"interval_kernel: expected {wanted}, but got {text if len(text) <= 80 else text[:77] + '...'}"
-    )
+    shown = text if len(text) <= 80 else f"{text[:77]}..."
+    return InputError(f"interval_kernel: expected {wanted}, but got {shown}")
 
 
 def rational(value: sp.Basic) -> Fraction | None:
@@ -146,9 +145,9 @@ class _Lowering:
             node = self.program.apply("expm1", self.value(u))
             return node if sign > 0 else self.program.neg(node)
         factor = factors[0]
-        if sign < 0 and isinstance(factor, sp.Pow) and isinstance(factor.base, sp.tanh):
-            if factor.exp == 2:
-                return self.program.apply("sech2", self.value(factor.base.args[0]))
+        square = isinstance(factor, sp.Pow) and factor.exp == 2
+        if sign < 0 and square and isinstance(factor.base, sp.tanh):
+            return self.program.apply("sech2", self.value(factor.base.args[0]))
         return None
 
     # Products and powers

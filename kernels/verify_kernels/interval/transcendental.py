@@ -2,7 +2,7 @@
 
 Each end is a value of an elementary core (`verify_kernels.elementary.functions`) moved outward by
 its proved error bound: |y - f| <= k u |f| + a u + eta for the computed y. The ends are
-fl(y -+ fl(K |y| + A)) with K = (k + 1) u (1 + 2^-40) and A = a u (1 + 2^-40) + 2 eta; the one u more
+fl(y -+ fl(K |y| + A)) with K = (k + 1) u (1 + 2^-40), A = a u (1 + 2^-40) + 2 eta; the one u more
 pays for the rounding of the last operation, the 2^-40 for that of K |y| + A, for |f| in place of
 |y| and for the constants themselves. k and a are those of `verify_kernels.elementary.bounds`;
 a test compares them. Outside the domain of a core the limits of the function serve. Conventions of

@@ -14,7 +14,7 @@ sigmoid softplus sech2 erf erfc             one interval; sech2 is 1 - tanh^2
 sin cos tan atan                            one interval; sin, cos, tan in full range for |x| > 1e5
 sign                                        one interval; the hull of the signs
 pown                                        one interval and an int n, |n| <= 4096
-powr                                        one interval and a Fraction p/q, q > 1: x^(p/q) on x >= 0
+powr                                        one interval and a Fraction p/q, q > 1; x >= 0
 ==========================================  ======================================================
 """
 
@@ -96,8 +96,8 @@ def _interval(name: str, operand: Any) -> tuple[Array, Array]:
     empty = (lo == np.inf) & (hi == -np.inf)
     if lo.shape != hi.shape or not ((lo <= hi) & (lo < np.inf) & (hi > -np.inf) | empty).all():
         raise InputError(
-            f"apply: expected intervals with lo <= hi and a real point, or (inf, -inf), for {name}, "
-            f"but got others among {lo.size}"
+            f"apply: expected intervals with lo <= hi and a real point, or (inf, -inf), "
+            f"for {name}, but got others among {lo.size}"
         )
     return lo, hi
 
