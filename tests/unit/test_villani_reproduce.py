@@ -20,7 +20,7 @@ from verify_conditions.villani.experiment_outcome import (
     numbers_of,
     short,
 )
-from verify_conditions.villani.experiments import drift, gibbs, outer_layer, sweep
+from verify_conditions.villani.experiments import drift, gibbs, growth, outer_layer, sweep
 from verify_conditions.villani.training import train_langevin, train_sgd
 from verify_kernels.two_layer.ball_risk import Point, Problem, evaluate
 
@@ -52,7 +52,7 @@ def test_the_quick_reproduction_comes_out_as_expected(tmp_path):
     assert verdicts == [Verdict.PASS] * 3 + [Verdict.FAIL]
     assert page.read_text().startswith("<!DOCTYPE html>")
     tables = json.loads((place / "experiments.json").read_text())
-    assert len(tables) == 6
+    assert len(tables) == 7
     assert all(rows for rows in tables.values())
     folder = place / "diabetes-tanh-sgd"
     last = sorted(folder.glob("step-*.npz"))[-1]
@@ -129,6 +129,14 @@ def test_the_sweep_marks_the_regimes(bounded):
     assert regimes[1] == regimes[2] == "Villani, perhaps not convex"
     assert regimes[3].startswith("strongly convex")
     assert "as recalled" in found.title
+
+
+def test_linear_growth_is_open_up_to_its_threshold_and_passes_above(bounded):
+    found = growth(bounded.model, bounded.checkpoints[-1].weights)
+    assert not found.unmet
+    verdicts = [row["verdict"] for row in found.rows]
+    assert verdicts[0] != "pass"
+    assert verdicts[1:] == ["undecided", "undecided", "pass"]
 
 
 def test_noisy_runs_stay_below_the_bound_of_the_gibbs_law():

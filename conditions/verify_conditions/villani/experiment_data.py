@@ -91,11 +91,12 @@ def standardised(X: ArrayLike) -> Array:
         InputError: not a matrix, or a feature that is constant or not finite.
     """
     raw = np.asarray(X, dtype=np.float64)
-    spread = raw.std(axis=0) if raw.ndim == 2 and raw.size else np.zeros(1)
-    if not (np.isfinite(spread).all() and (spread > 0).all()):
+    usable = raw.ndim == 2 and raw.size > 0 and bool(np.isfinite(raw).all())
+    spread = raw.std(axis=0) if usable else np.zeros(1)
+    if not (spread > 0).all():
         raise InputError(
             f"standardised: expected features that vary, in a finite matrix (n, d), "
-            f"but got shape {raw.shape} with standard deviations {spread.min()!r} and more"
+            f"but got shape {raw.shape} with a standard deviation {spread.min()!r}"
         )
     unit = (raw - raw.mean(axis=0)) / spread
     return np.asarray(unit / np.linalg.norm(unit, axis=1).max())

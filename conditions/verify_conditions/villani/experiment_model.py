@@ -102,7 +102,7 @@ class Model:
 
     def network(self, weights: Weights) -> TwoLayer:
         """Return the network that a condition speaks about, with these very numbers."""
-        return TwoLayer(weights.W, weights.a, Activation(self.activation))
+        return TwoLayer(weights.W, weights.a, Activation.parse(self.activation))
 
     def settings(self, **more: str) -> dict[str, str]:
         """Return the declarations of the condition, with further ones by bare name."""

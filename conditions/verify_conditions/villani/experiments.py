@@ -5,6 +5,7 @@ Each returns rows for a table and says in ``unmet`` what did not come out as the
     drift       <grad f, W> + b - lambda ||W||^2 >= 0 at stored checkpoints, in ball arithmetic;
     outer_layer V_s along the ray of a trained outer layer: its sign turns at s_crit;
     sweep       the verdict and what is proved for lambda on both sides of every threshold;
+    growth      the same for an activation of linear growth that needs a positive lambda;
     gibbs       the mean of f over a noisy run against min f plus the bound of the excess risk.
 """
 
@@ -15,7 +16,7 @@ from fractions import Fraction
 
 from verify.enclosure import Enclosure
 from verify.errors import InputError
-from verify.network import Activation
+from verify.network import Activation, TwoLayer
 from verify.verdict import Verdict
 from verify_conditions.villani.experiment_model import CONDITION, Model, Weights
 from verify_conditions.villani.experiment_outcome import (
@@ -180,6 +181,49 @@ def sweep(model: Model, weights: Weights, *, s: Fraction) -> Outcome:
     return Outcome(title, rows, unmet, certificates)
 
 
+OSCILLATING = "z + sin(z)"
+"""Of linear growth with |sigma(z)/z - sigma'(z)| -> 1 again and again: neither V1 nor V2 speaks."""
+
+
+def growth(model: Model, weights: Weights) -> Outcome:
+    """Certify the network with the activation z + sin(z) on both sides of lambda_V.
+
+    Up to lambda_V nothing is proved and nothing refuted; above it the property is.
+    """
+    network = TwoLayer(
+        weights.W, weights.a, Activation(name="expression", parameters=(), text=OSCILLATING)
+    )
+    first = certify(network, model.task.data, model.settings(), "threshold")
+    threshold = numbers_of(first)["lambda_V"].hi
+    if not isinstance(threshold, Fraction):
+        raise InputError("growth: expected a finite lambda_V, but got none")
+    rows: Rows = []
+    unmet = []
+    certificates = []
+    for share in (Fraction(0), Fraction(1, 2), Fraction(99, 100), Fraction(101, 100)):
+        lam = short(threshold * share)
+        settings = {**model.settings(), f"{CONDITION}.weight_decay": str(lam)}
+        name = f"{model.task.name}, {OSCILLATING}, lambda = {float(lam):.4g}"
+        found = certify(network, model.task.data, settings, name)
+        certificates.append(found)
+        fits = (found.verdict is Verdict.PASS) == (lam > threshold)
+        if 0 < lam <= threshold:
+            fits = found.verdict is Verdict.UNDECIDED
+        if not fits:
+            unmet.append(f"{name}: expected pass above lambda_V only, but got {found.verdict}")
+        rows.append(
+            {
+                "lambda": f"{float(lam):.4g}",
+                "lambda / lambda_V": f"{float(share):g}",
+                "verdict": str(found.verdict),
+            }
+        )
+    title = (
+        f"Activation {OSCILLATING} ({model.task.name}): lambda_V = {float(threshold):.4g}, proved"
+    )
+    return Outcome(title, rows, unmet, certificates)
+
+
 def _regime(lam: Fraction, convex: Fraction, recalled: float | None) -> str:
     if lam == 0:
         return "no penalty: not confining"
@@ -240,7 +284,7 @@ def _problem(model: Model, *, outer_trained: bool) -> Problem:
     return Problem(
         model.task.X,
         model.task.y,
-        Activation(model.activation),
+        Activation.parse(model.activation),
         penalties,
         "logistic" if loss == "logistic" else "squared",
     )

@@ -34,7 +34,7 @@ from verify_conditions.villani.experiment_data import breast_cancer, diabetes
 from verify_conditions.villani.experiment_gaps import GAP_CASES, TEMPERATURES, gaps
 from verify_conditions.villani.experiment_model import Model
 from verify_conditions.villani.experiment_outcome import Outcome, certify, numbers_of, sides_of
-from verify_conditions.villani.experiments import drift, gibbs, outer_layer, sweep
+from verify_conditions.villani.experiments import drift, gibbs, growth, outer_layer, sweep
 from verify_conditions.villani.training import (
     TrainingRun,
     save_run,
@@ -142,9 +142,9 @@ def _train_all(quick: bool, say: Echo) -> tuple[list[Example], list[TrainingRun]
         ),
         Example(
             "diabetes-softplus-langevin",
-            train_langevin(unbounded, **noisy),  # type: ignore[arg-type]
+            train_langevin(unbounded, tau=Fraction(1, 10), **noisy),  # type: ignore[arg-type]
             Verdict.PASS,
-            {"step-size": "absent", "isotropic-noise": "proved"},
+            {"step-size": "refuted", "isotropic-noise": "proved", "initial-law": "proved"},
         ),
         Example(
             "breast-cancer-sigmoid-sgd",
@@ -255,6 +255,7 @@ def _experiments(
         outer_layer(both.model, both.checkpoints[-1].weights),
         replace(measured, certificates=[]),
         sweep(bounded.model, bounded.checkpoints[-1].weights, s=TEMPERATURE),
+        growth(bounded.model, bounded.checkpoints[-1].weights),
         gibbs(chains),
     ]
 

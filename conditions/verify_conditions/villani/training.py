@@ -84,9 +84,9 @@ _OUTCOME = {
     Verdict.NOT_APPLICABLE: "not applicable",
 }
 _STEP = {
-    None: "no Lipschitz constant of the gradient is known: statements in continuous time only",
-    "undecided": "that the step is at most 1/gLip is open",
-    "refuted": "that the step is at most 1/gLip is refuted",
+    None: "no Lipschitz constant of the gradient is stated: statements in continuous time only",
+    "undecided": "that the step is at most 1/gLip is not proved (gLip is bounded from above only)",
+    "refuted": "the gradient has no Lipschitz constant: statements in continuous time only",
 }
 _NOISE = {
     None: "nothing is known of the noise",
@@ -95,7 +95,7 @@ _NOISE = {
 }
 _START = {
     None: "nothing is known of the initial law",
-    "undecided": "that the initial law fits the Gibbs law is open",
+    "undecided": "that the initial law has a square-integrable density is not proved",
     "refuted": "the initial law is not square-integrable relative to the Gibbs law",
 }
 
