@@ -13,6 +13,7 @@ import pytest
 
 from verify.errors import InputError
 from verify_kernels._rounding import down, up
+from verify_kernels.cuda import host as host_module
 from verify_kernels.cuda.host import HostLibrary, compiler
 from verify_kernels.cuda.subset import Source
 from verify_kernels.cuda.translate import loop_name, translate
@@ -147,6 +148,25 @@ def test_directed_operations_of_the_host_are_the_nearest_on_their_side(host, op)
         assert not _at_most(up(lo), exact), (a, b)
         assert _at_most(-hi, -exact), (a, b)
         assert not _at_most(-down(hi), -exact), (a, b)
+
+
+@needs_compiler
+def test_products_and_sums_are_rounded_one_by_one(tmp_path, monkeypatch):
+    source = Source(
+        "m", "def f(a, b, c):\n    return a * b + c\ndef g(a, b, c):\n    return fma(a, b, c)"
+    )
+    text = translate([source], target="host")
+    a, c = 1.0 + 2.0**-30, -(1.0 + 2.0**-29)
+    given = [np.array([v]) for v in (a, a, c)]
+    library = HostLibrary(text, tmp_path, name="strict")
+    assert library.run("loop_m_f", given, 1)[0, 0] == a * a + c == 0.0
+    assert library.run("loop_m_g", given, 1)[0, 0] == 2.0**-60
+    if "-mfma" in host_module.flags():  # the flag matters: without it the compiler contracts
+        loose = tuple(f for f in host_module.HOST_FLAGS if f != "-ffp-contract=off")
+        loose = tuple("-std=gnu11" if f == "-std=c11" else f for f in loose)
+        monkeypatch.setattr(host_module, "HOST_FLAGS", loose)
+        contracted = HostLibrary(text, tmp_path, name="loose")
+        assert contracted.run("loop_m_f", given, 1)[0, 0] == 2.0**-60
 
 
 def _square(v):
