@@ -124,8 +124,12 @@ def _radii(numbers: Numbers, proved: set[str]) -> Iterator[Consequence]:
         yield from numbers.consequence("certified radius", meaning, by_gradient, "logistic")
     if "homogeneous" in proved:
         yield from numbers.consequence(
-            "certified radius (V2)", meaning, fm.RADIUS_HOMOGENEOUS, "homogeneous"
+            "certified radius (V2)", meaning, fm.radius_homogeneous(fm.DRIFT_B), "homogeneous"
         )
+        yield from numbers.consequence(
+            "certified radius (V2, sign of kappa used)", meaning,
+            fm.radius_homogeneous(fm.DRIFT_B_SHARP), "homogeneous",
+        )  # fmt: skip
 
 
 def _gradient(numbers: Numbers) -> Iterator[Consequence]:
@@ -146,7 +150,7 @@ def _gradient(numbers: Numbers) -> Iterator[Consequence]:
         )  # fmt: skip
     if not problem.declared.logistic and problem.activation.kappa0.finite is Truth.PROVED:
         yield from numbers.consequence(
-            "drift constant b", "<grad f, W> >= lambda ||W||^2 - b everywhere", fm.DRIFT_B,
+            "drift constant b", "<grad f, W> >= lambda ||W||^2 - b everywhere", fm.DRIFT_B_SHARP,
             "homogeneous",
         )  # fmt: skip
 
@@ -215,7 +219,7 @@ def _excess(numbers: Numbers) -> Iterator[Consequence]:
     homogeneous = numbers.problem.activation.kappa0.finite is Truth.PROVED
     lam = q.LAMBDA.symbol
     if homogeneous:
-        expression = fm.excess_risk(lam, fm.DRIFT_B, numbers.lipschitz)
+        expression = fm.excess_risk(lam, fm.DRIFT_B_SHARP, numbers.lipschitz)
     else:  # ||W|| (lambda ||W|| - G) >= (lambda/2) ||W||^2 - G^2/(2 lambda)
         expression = fm.excess_risk(lam / 2, numbers.G**2 / (2 * lam), numbers.lipschitz)
     yield from numbers.consequence(

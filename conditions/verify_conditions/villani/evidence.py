@@ -207,6 +207,16 @@ def _shifted_labels(problem: Problem, effort: Effort) -> Evidence:
     return Evidence(value, how=_ROUNDED, why_open="" if value.is_bounded else "not bounded")
 
 
+@_gives(q.MEAN_RAISED2)
+def _raised_labels(problem: Problem, effort: Effort) -> Evidence:
+    """Mean of (|y_i - c| + kappa_0 ||a||_1)^2."""
+    c, kappa0 = _shift(problem), number(problem, q.KAPPA0.symbol, effort)
+    if not kappa0.is_bounded:
+        return Evidence(Enclosure.unbounded(), why_open="kappa_0 is not proved finite")
+    raised = _data(problem).farthest(c, c).shifted(_product(kappa0, _outer(problem).l1))
+    return Evidence((raised * raised).mean(), how=_ROUNDED)
+
+
 def _kappa_with_biases(problem: Problem, effort: Effort) -> Enclosure:
     """kappa_0 + S_1 max |b_j|."""
     largest = sp.Symbol("b_max", real=True)

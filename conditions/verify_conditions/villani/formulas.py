@@ -33,7 +33,8 @@ LIPSCHITZ_LOGISTIC = _top + _c * _Lambda * (_S1**2 * _a2**2 / 4 + _S2 * _ainf)
 CONVEX_FROM_LOGISTIC = _c * _S2 * _ainf * _Lambda
 
 # Squares, kappa bounded: <grad f, W> >= lambda ||W||^2 - b, Laplacian f <= A + B ||W||.
-DRIFT_B = _c * q.MEAN_SHIFT2.symbol / 4
+DRIFT_B = _c * q.MEAN_RAISED2.symbol / 4
+DRIFT_B_SHARP = _c * q.MEAN_SHIFT2.symbol / 4  # with the sign of kappa
 LAPLACIAN_A = _trace + _c * (
     _S1**2 * _a2**2 * _x2
     + _S2 * _a1 * (q.MEAN_YX2.symbol + q.SIGMA0.symbol * _a1 * _x2)
@@ -46,15 +47,13 @@ def radius_bounded(G: sp.Expr, D_bar: sp.Expr) -> sp.Expr:
     return (G + sp.sqrt(_s * sp.Max(0, D_bar + _M))) / _lam
 
 
-def _radius_homogeneous() -> sp.Expr:
+def radius_homogeneous(b: sp.Expr) -> sp.Expr:
     """Return R of route V2: the positive root of lambda^2 R^2 - s B R - s (M + A) - 2 lambda b."""
     inside = _s**2 * LAPLACIAN_B**2 + 4 * _lam**2 * _s * sp.Max(
-        0, _M + LAPLACIAN_A + 2 * _lam * DRIFT_B / _s
+        0, _M + LAPLACIAN_A + 2 * _lam * b / _s
     )
     return (_s * LAPLACIAN_B + sp.sqrt(inside)) / (2 * _lam**2)
 
-
-RADIUS_HOMOGENEOUS = _radius_homogeneous()
 
 # Rates of the Langevin diffusion dX = -grad f dt + sqrt(s) dB.
 RATE_HOLLEY_STROOCK = _lam * sp.exp(-2 * G_BAR / _s)

@@ -123,11 +123,16 @@ class Problem:
 
     @property
     def pulls_one_way(self) -> bool:
-        """Whether sigma is softplus and all outer weights have one sign: u never changes sign."""
-        a = self.network.a
+        """Whether sigma >= 0, sigma'' >= 0 and all outer weights have one sign (softplus)."""
+        a, facts = self.network.a, self.activation
         one_signed = not (a > 0).any() or not (a < 0).any()
-        name = self.network.activation.name
-        return name == "softplus" and one_signed and self.frozen_shift == 0
+        convex = all(
+            found.inf.finite is Truth.PROVED and found.inf.value.lo >= 0
+            for found in (facts.d0, facts.d2)
+        )
+        finite = all(facts.sup_abs(k).finite is Truth.PROVED for k in (1, 2))
+        smooth = facts.smooth is Truth.PROVED
+        return convex and finite and smooth and one_signed and self.frozen_shift == 0
 
     @property
     def frozen_tensors(self) -> tuple[str, ...]:

@@ -81,6 +81,10 @@ MEAN_SHIFT2 = quantity(
     "mean_shift2", "mean of the largest (y_i - e)^2 over the range of e = sum_j a_j kappa(z_j)",
     latex=r"\overline{\max_e (y-e)^2}",
 )  # fmt: skip
+MEAN_RAISED2 = quantity(
+    "mean_raised2", "mean of (|y_i| + kappa_0 ||a||_1)^2",
+    latex=r"\overline{(|y|+\kappa_0\|a\|_1)^2}",
+)  # fmt: skip
 TOP_X = quantity("top_x", "largest ||x_i||", latex=r"B_x")
 COUPLING = quantity(
     "c_star", "principal eigenvalue of reflection coupling for gamma(r) = -lambda r + "

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import sympy as sp
+
 from verify.condition import Effort, RouteOutcome, SampleRecord
 from verify.decide import evaluate
 from verify.enclosure import Enclosure, hex_of
@@ -31,8 +33,8 @@ def samples(
     speaks = not told.logistic and told.outer == "frozen" and told.bias != "unregularised"
     if not speaks or problem.activation.kappa0.finite is not Truth.PROVED:
         return None
-    drift = {s: number(problem, s, effort) for s in fm.DRIFT_B.free_symbols}
-    b = evaluate(fm.DRIFT_B, drift)
+    drift = {s: number(problem, s, effort) for s in fm.DRIFT_B_SHARP.free_symbols}
+    b = evaluate(fm.DRIFT_B_SHARP, drift)
     rows, certified = [], 0
     for name, network in _stored(problem):
         risk = _risk_at(problem, network)
@@ -67,7 +69,8 @@ def _risk_at(problem: Problem, network: TwoLayer) -> RiskEnclosure:
 
 
 def _sum(left: Enclosure, right: Enclosure) -> Enclosure:
-    return Enclosure(left.lo + right.lo, left.hi + right.hi)
+    x, y = sp.symbols("x y", real=True)
+    return evaluate(x + y, {x: left, y: right})
 
 
 def _row(name: str, problem: Problem, risk: RiskEnclosure, margin: Enclosure) -> dict[str, Any]:

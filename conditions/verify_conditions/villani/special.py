@@ -111,6 +111,9 @@ def _against_dominance(problem: Problem) -> list[Callable[[Problem], Evidence]]:
 
 
 def _pair(problem: Problem) -> Evidence:
+    if problem.network.width == 1:
+        why = "one neuron with a trained outer layer is not decided by the theorems stated here"
+        return Evidence(Truth.UNDECIDED, why_open=why)
     return decide_outer_layer(*risk_of(problem), problem.activation)
 
 
