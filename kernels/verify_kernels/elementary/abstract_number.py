@@ -15,10 +15,10 @@ Each is valid on its own, for all x of the piece; correlation between operands i
 only widens. Rounding model, round to nearest with gradual underflow: a real v with |v| <= M has
 |fl(v) - v| <= 2^(e-53) for M <= 2^(e+1) (half a unit of the binade; at 2^(e+1) itself the error
 is 0), <= 2^-1075 where the result is subnormal, <= u |v| where it is normal, and always <= |v|,
-because 0 is a binary64 number. Exact are: multiples of 2^g of modulus <= 2^(53+g), g >= -1074 (which
-contains Sterbenz' lemma and the first steps of argument reductions); products with powers of two
-without underflow; operations with 0; the difference of a value and itself. For a binary64 number c
-and any real d, |fl(c + d) - (c + d)| <= |d|, because c itself is a candidate.
+because 0 is a binary64 number. Exact are: multiples of 2^g of modulus <= 2^(53+g), g >= -1074
+(which contains Sterbenz' lemma and the first steps of argument reductions); products with powers of
+two without underflow; operations with 0; the difference of a value and itself. For a binary64
+number c and any real d, |fl(c + d) - (c + d)| <= |d|, because c itself is a candidate.
 
 Tails. On a piece x_min <= |x| <= x_max << 1 every ideal value is |x|^order times a cofactor, and
 ``ideal`` and ``error`` are those of the cofactor. Lower orders absorb higher ones with factors in
@@ -104,7 +104,18 @@ UNKNOWN = Unknown()
 class Number:
     """One computed value; see the module's docstring."""
 
-    __slots__ = ("ends", "error", "eta", "grid", "high", "ideal", "low", "order", "relative", "tail")
+    __slots__ = (
+        "ends",
+        "error",
+        "eta",
+        "grid",
+        "high",
+        "ideal",
+        "low",
+        "order",
+        "relative",
+        "tail",
+    )
 
     def __init__(
         self,
@@ -140,11 +151,23 @@ class Number:
         return self._mirrored()
 
     def __abs__(self) -> Number:
-        """Return the modulus: ||computed| - |ideal|| <= |computed - ideal|, the ideal of one sign."""
-        if self.ideal >= 0 or (self.ends is not None and self.ends[0] >= 0):
+        """Return the modulus, for an ideal value of one sign: ||a| - |b|| <= |a - b|."""
+        lo, hi = self.computed()
+        if lo >= 0 and (self.ideal >= 0 or self.ends is not None):
             return self
-        if self.ideal <= 0 or (self.ends is not None and self.ends[1] <= 0):
+        if hi <= 0 and (self.ideal <= 0 or self.ends is not None):
             return self._mirrored()
+        if self.ideal >= 0 or self.ideal <= 0:
+            sign = 1 if self.ideal >= 0 else -1
+            return Number(
+                self.ideal * sign,
+                self.error,
+                self.relative,
+                grid=self.grid,
+                tail=self.tail,
+                order=self.order,
+                eta=self.eta,
+            )
         raise Undecided(0.0)
 
     def computed(self) -> tuple[Exact, Exact]:

@@ -1,10 +1,11 @@
 """Errors of the polynomials of the elementary functions, by ball Taylor expansion.
 
-Seven of the eight functions have a power series with centre 0 whose tail is smaller than a geometric
-one; the difference of polynomial and series is a polynomial, bounded on subintervals by its
-Taylor coefficients at the midpoint. The eighth is w(x) (1 + 2 x), w(x) = exp(x^2) erfc(x), expanded
-at the midpoint of subintervals: w' = 2 x w - 2 / sqrt(pi) gives the coefficients, and
-w(x) = 2 / sqrt(pi) int_0^inf exp(-s^2 - 2 x s) ds gives |w^(n)(x)| / n! <= x^-(n+1) / sqrt(pi), decreasing.
+Seven of the eight functions have a power series at 0 whose tail is smaller than a geometric one;
+the difference of polynomial and series is a polynomial, bounded on subintervals by its Taylor
+coefficients at the midpoint. The eighth is w(x) (1 + 2 x), w(x) = exp(x^2) erfc(x), expanded at the
+midpoint of subintervals: w' = 2 x w - 2 / sqrt(pi) gives the coefficients, and
+w(x) = 2 / sqrt(pi) int_0^inf exp(-s^2 - 2 x s) ds gives the decreasing bound
+|w^(n)(x)| / n! <= x^-(n+1) / sqrt(pi).
 """
 
 from __future__ import annotations

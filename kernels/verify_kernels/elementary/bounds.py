@@ -38,7 +38,7 @@ class Bound:
 
 
 def _relative(
-    units: int,
+    units: str,
     lo: float,
     hi: float,
     increasing: bool | None,
@@ -49,19 +49,19 @@ def _relative(
 
 
 BOUNDS: dict[str, Bound] = {
-    "exp": _relative(3, -708.0, 709.0, True, 0, None),
-    "expm1": _relative(8, -708.0, 709.0, True, -1, None),
-    "tanh": _relative(8, -MAX, MAX, True, -1, 1),
-    "sigmoid": _relative(5, -708.0, MAX, True, 0, 1),
-    "softplus": _relative(8, -708.0, MAX, True, 0, None),
-    "log": _relative(8, OMEGA, MAX, True, None, None),
-    "log1p": _relative(16, -1.0 + 2.0**-53, 2.0**1000, True, None, None),
-    "erf": _relative(8, -MAX, MAX, True, -1, 1),
-    "erfc": _relative(16, -MAX, 26.5, False, 0, 2),
-    "sin": Bound(Fraction(0), Fraction(4), -1e5, 1e5, None, -1, 1),
-    "cos": Bound(Fraction(0), Fraction(4), -1e5, 1e5, None, -1, 1),
-    "tan": _relative(16, -1e5, 1e5, None, None, None),
-    "atan": _relative(16, -MAX, MAX, True, None, None),
-    "sinh": _relative(16, -709.0, 709.0, True, None, None),
-    "cosh": _relative(16, -709.0, 709.0, None, 1, None),
+    "exp": _relative("7/4", -708.0, 709.0, True, 0, None),
+    "expm1": _relative("15/4", -708.0, 709.0, True, -1, None),
+    "tanh": _relative("4", -MAX, MAX, True, -1, 1),
+    "sigmoid": _relative("9/2", -708.0, MAX, True, 0, 1),
+    "softplus": _relative("29/4", -708.0, MAX, True, 0, None),
+    "log": _relative("13/4", OMEGA, MAX, True, None, None),
+    "log1p": _relative("4", -1.0 + 2.0**-53, 2.0**1000, True, None, None),
+    "erf": _relative("5/2", -MAX, MAX, True, -1, 1),
+    "erfc": _relative("21/2", -MAX, 26.5, False, 0, 2),
+    "sin": Bound(Fraction(0), Fraction("9/4"), -1e5, 1e5, None, -1, 1),
+    "cos": Bound(Fraction(0), Fraction("9/4"), -1e5, 1e5, None, -1, 1),
+    "tan": _relative("13/2", -1e5, 1e5, None, None, None),
+    "atan": _relative("15/4", -MAX, MAX, True, None, None),
+    "sinh": _relative("11/2", -709.0, 709.0, True, None, None),
+    "cosh": _relative("13/4", -709.0, 709.0, None, 1, None),
 }

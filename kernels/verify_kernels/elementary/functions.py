@@ -168,6 +168,14 @@ def exp_core(x: float) -> float:
     return fma(scale, s, scale)
 
 
+def exp_times(x: float, shift: float) -> float:
+    """Return 2^shift exp(x) for results in the range of exp_core; |x| <= 760."""
+    shifted = nearest_integer(x, LN2_INVERSE)
+    s = expm1_reduced(reduce_ln2(x, shifted - SHIFT))
+    scale = power_of_two(shifted + shift)
+    return fma(scale, s, scale)
+
+
 def expm1_core(x: float) -> float:
     """Return exp(x) - 1 = 2^k (exp(r) - 1) + (2^k - 1)."""
     shifted = nearest_integer(x, LN2_INVERSE)
@@ -263,6 +271,13 @@ def log_core(x: float) -> float:
     return log_of_ratio(scaled_down(x, k) - 1.0, to_float(k))
 
 
+def log_subnormal(x: float) -> float:
+    """Return log(x) for subnormal x > 0 from the normal number 2^54 x."""
+    y = 18014398509481984.0 * x
+    k = binary_exponent(y)
+    return log_of_ratio(scaled_down(y, k) - 1.0, to_float(k - 54))
+
+
 def log1p_core(x: float) -> float:
     """Return log(1 + x) from the exact sum 1 + x = u + c; f is x itself while 2^k = 1."""
     u = 1.0 + x
@@ -325,6 +340,14 @@ def erfc_tail(x: float) -> float:
     """Return erfc(x) for 1 <= x <= 26.5."""
     p = erfcx_scaled((x - 4.0) / (x + 4.0))
     return p * exp_of_minus_square(x) / fma(2.0, x, 1.0)
+
+
+def erfc_subnormal(x: float) -> float:
+    """Return erfc(x) for 26.5 <= x <= 27.3, with an absolute error where it is subnormal."""
+    h = x * x
+    e = exp_times(-h, 64.0)
+    p = erfcx_scaled((x - 4.0) / (x + 4.0)) * fma(-fma(x, x, -h), e, e)
+    return p / fma(2.0, x, 1.0) * 5.421010862427522e-20
 
 
 def erf_core(x: float) -> float:

@@ -21,7 +21,7 @@ from typing import Any
 import flint
 from flint import arb
 
-from verify_kernels.elementary.abstract_number import UNKNOWN, Number, Undecided, Unknown, interval
+from verify_kernels.elementary.abstract_number import UNKNOWN, Number, Unknown, interval
 from verify_kernels.elementary.bounds import BOUNDS
 from verify_kernels.elementary.proof_setting import (
     NEAR,
@@ -42,6 +42,7 @@ from verify_kernels.elementary.proof_setting import (
 )
 
 _U = arb(2) ** -53
+_ZERO_AT_ZERO = ("expm1", "log1p", "tanh", "erf", "tan", "atan", "sinh")
 _CELL = 0.34658  # > ln(2) / 2: reduced arguments of exp
 _DIGITS = 320  # bits of pi
 _BINS = 32  # bins of the error table of expm1 in a unit of its argument
@@ -84,8 +85,11 @@ def prove(name: str, proofs: Proofs | None = None) -> ProvedBound:
         ProofError: no bound at all could be proved.
     """
     with flint.ctx.workprec(PRECISION):
-        worst: Worst = getattr(proofs or Proofs(), name)
+        proofs = Proofs() if proofs is None else proofs
+        worst: Worst = getattr(proofs, name)
         bound = BOUNDS[name]
+        if name in _ZERO_AT_ZERO and proofs.setting.space({})[f"{name}_core"](0.0) != 0.0:
+            raise ProofError(f"prove: expected {name}(0) = 0, but got another value")
         return ProvedBound(
             name,
             (worst.relative / _U).upper(),
@@ -98,7 +102,9 @@ def prove(name: str, proofs: Proofs | None = None) -> ProvedBound:
 
 
 def _positive(y: Any, x: Any) -> Any:
-    """Contract of with_sign_of for x > 0."""
+    """Contract of with_sign_of for x > 0: y >= 0, also after roundings, which keep signs."""
+    if isinstance(y, Unknown) or not y.computed()[0] >= 0:
+        return UNKNOWN
     return y
 
 
@@ -139,7 +145,9 @@ class Proofs:
             raise ProofError(f"prove: expected cells within {_CELL}, but got {reach}")
         for k in range(first, last + 1):
             shifted = self.setting.SHIFT + k
-            if shifted - self.setting.SHIFT != k or self._plain_power(shifted) != math.ldexp(1.0, k):
+            if shifted - self.setting.SHIFT != k or self._plain_power(shifted) != math.ldexp(
+                1.0, k
+            ):
                 raise ProofError(f"prove: expected 2^k from its shifted exponent, but not for {k}")
         return range(first, last + 1)
 
@@ -149,12 +157,15 @@ class Proofs:
 
     @cached_property
     def _reduction_error(self) -> Exact:
-        """Bound |r - (x - k ln 2)| over all cells with 0 < |k| <= 1023, from the source."""
+        """Bound |r - (x - k ln 2)| over all cells with 0 < |k| <= 1100, from the source.
+
+        The reduction is odd in (x, k), so k > 0 suffices.
+        """
         reduce_ln2 = self.setting.space({})["reduce_ln2"]
         setting, worst = self.setting, arb(0)
         ln2 = arb.const_log2()
         missing = abs(ln2 - arb(setting.LN2_HIGH) - arb(setting.LN2_LOW))
-        for k in range(1, 1024):
+        for k in range(1, 1101):
             place = k * ln2 + arb(0, _CELL)
             x = exact(float(place.lower()) * (1 - 1e-15), float(place.upper()) * (1 + 1e-15))
             x = Number(place, relative=arb(0), grid=x.grid)
@@ -233,7 +244,7 @@ class Proofs:
             _enter(self._table, float(place.lower()), float(place.upper()), result)
 
     def _exp_contract(self, y: Any) -> Any:
-        """exp of an exact argument in the domain: the proved relative error."""
+        """Exp of an exact argument in the domain: the proved relative error."""
         return self._contract(y, "exp", lambda b: b.exp(), lambda b: self.exp.relative)
 
     def _expm1_contract(self, y: Any) -> Any:
@@ -276,7 +287,7 @@ class Proofs:
 
     @cached_property
     def tanh(self) -> Worst:
-        """Prove tanh: with E = exp(-2 x) - 1 the ideal result is tanh(x) itself."""
+        """Prove the bound of tanh: with E = exp(-2 x) - 1 the ideal result is the true one."""
         worst, run = Worst(), self._space()["tanh_core"]
         for lo, hi in pieces(edges(NEAR, 22.0, 32)):
             worst.run(run, lo, hi, finish=_clamped(22.0, lambda x: x.tanh()))
@@ -307,7 +318,9 @@ class Proofs:
     def sigmoid(self) -> Worst:
         """Prove sigmoid from e = exp(-|x|)."""
         worst, run = Worst(), self._space()["sigmoid_core"]
-        points = uniform(0.0, 1.0, 128) + uniform(1.0, 64.0, 504)[1:] + uniform(64.0, 708.0, 644)[1:]
+        points = (
+            uniform(0.0, 1.0, 128) + uniform(1.0, 64.0, 504)[1:] + uniform(64.0, 708.0, 644)[1:]
+        )
         for lo, hi in [*pieces(points), *pieces(mirrored(points))]:
             worst.run(run, lo, hi)
         tail = arb(-708).exp()
@@ -315,7 +328,7 @@ class Proofs:
             run,
             708.0,
             BOUNDS["sigmoid"].hi,
-            finish=lambda x, y: y.replaced(1 - arb(0, tail), error=tail) if x.low > 708 else y,
+            finish=lambda x, y: y.replaced(1 - arb(0, tail), error=tail),
         )
         return worst
 
@@ -323,7 +336,9 @@ class Proofs:
     def softplus(self) -> Worst:
         """Prove softplus from e = exp(-|x|)."""
         worst, run = Worst(), self._space()["softplus_core"]
-        points = uniform(0.0, 1.0, 128) + uniform(1.0, 64.0, 504)[1:] + uniform(64.0, 708.0, 644)[1:]
+        points = (
+            uniform(0.0, 1.0, 128) + uniform(1.0, 64.0, 504)[1:] + uniform(64.0, 708.0, 644)[1:]
+        )
         for lo, hi in [*pieces(points), *pieces(mirrored(points))]:
             worst.run(run, lo, hi)
         tail = arb(-708).exp()
@@ -388,13 +403,12 @@ class Proofs:
         """Prove log: m = 2^-k x in [c, 2 c), and m - 1 is exact.
 
         By the linearity of bits in the exponent, scaled_down is exact and the bits of m lie in
-        [C, C + 2^52) with the constant C of binary_exponent, so k runs over -1022 ... 1024.
+        [C, C + 2^52) with the constant C of binary_exponent, so k runs over -1022 ... 1024, and
+        down to -1075 for log_subnormal, which is the same with x scaled by 2^54.
         """
         worst, space = Worst(), self._space()
-        self._run_logs(worst, range(-1022, 1025), arb(0))
+        self._run_logs(worst, range(-1075, 1025), arb(0))
         for lo, hi in _fractions(64, least=2.0**-53):
-            if lo < 2.0**-53 and hi > -(2.0**-53):
-                continue
             f = exact(lo, hi)
             worst.see(self._log_cell(0, f, space["log1p_reduced"](f)))
         self._check_mantissas()
@@ -424,15 +438,11 @@ class Proofs:
         worst, space = Worst(), self._space()
         self._run_logs(worst, range(-54, 1002), arb(2) ** -55)
         for lo, hi in _fractions(64, least=NEAR):
-            if lo < NEAR and hi > -NEAR:
-                continue
             f = exact(lo, hi)
             worst.see(self._log_cell(0, f, space["log1p_reduced"](f)))
         for f in tails(1) + tails(-1):
             worst.see(self._log_cell(0, f, space["log1p_reduced"](f)))
         self._check_mantissas()
-        if self.setting.space({})["log1p_core"](0.0) != 0.0:
-            raise ProofError("prove: expected log1p(0) = 0, but got another value")
         return worst
 
     # erf, erfc
@@ -450,7 +460,7 @@ class Proofs:
 
     @cached_property
     def erfc(self) -> Worst:
-        """Prove erfc on both signs; beyond 26.5 only 2 - erfc(|x|) is used."""
+        """Prove the bound of erfc; beyond 26.5 only the negative side is used."""
         worst, run = Worst(), self._space()["erfc_core"]
         points = uniform(0.0, 1.0, 256) + uniform(1.0, 6.0, 200)[1:] + uniform(6.0, 26.5, 800)[1:]
         for lo, hi in [*pieces(points), *pieces(mirrored(points))]:
@@ -508,9 +518,10 @@ class Proofs:
         run = self._on_quadrant("tan_core", 0, "reduce_half_pi_closely")
         for lo, hi in pieces(edges(NEAR, 0.7854, 12)):
             worst.see(run(exact(lo, hi)))
-        for x in tails():
+        for x in [*tails(), exact(NEAR, 0.7854)]:
             if self.setting.space({})["reduce_half_pi_closely"](x, 0.0) is not x:
                 raise ProofError("prove: expected r = x at k = 0, but got another value")
+        for x in tails():
             worst.see(run(x))
         return worst
 
@@ -525,9 +536,12 @@ class Proofs:
         def finish(x: Number, result: Number) -> Number:
             if x.high <= setting.TAN_PI_8:
                 return result
-            return result.replaced(x.ideal.atan() if x.high < 4.0 else result.ideal, error=missing)
+            truth = x.ideal.atan() if x.high < 4.0 else result.ideal + arb(0, missing)
+            return result.replaced(truth, error=missing)
 
-        for lo, hi in pieces([*edges(NEAR, 0.25, 24), *edges(0.25, 4.0, 64)[1:], *edges(4.0, 2.0**60, 16)[1:]]):
+        for lo, hi in pieces(
+            [*edges(NEAR, 0.25, 24), *edges(0.25, 4.0, 64)[1:], *edges(4.0, 2.0**60, 16)[1:]]
+        ):
             worst.run(run, lo, hi, finish=finish)
         for lo, hi in pieces(octaves(2.0**60, BOUNDS["atan"].hi)):
             worst.run(run, lo, hi, finish=finish)
@@ -560,7 +574,7 @@ class Quadrants:
         first = (self.parts[0] * arb(2) ** 36).is_integer()
         second = (self.parts[1] * arb(2) ** 72).is_integer()
         size = reach + self.last * (self.parts[1] + self.parts[2] + self.missing)
-        if not (first and second and size < 1 and self.last * self.parts[1] < arb(2) ** -19):
+        if not (first and second and size < 1 and self.last * self.parts[1] < arb(2) ** -21):
             raise ProofError("prove: expected an exact first step of the reduction")
 
     @cached_property
@@ -573,9 +587,9 @@ class Quadrants:
         """Return the least |x - k pi / 2| over floats x and 0 < k <= last, and a relative error.
 
         h = x - k P1 and w = k P2 are exact; d = fl(h - w), and (h - d) - w is exact (fast two-sum
-        for |h| >= |w|; else h - w is a multiple of 2^-72 below 2^-18, hence exact). So before the
-        last addition the error is that of low = fl((h - d) - w - k P3), |low| <= u |d| + k P3 + ...,
-        and of the missing digits.
+        for |h| >= |w|; else h - w is a multiple of 2^-72 below 2^-20, hence exact). So before the
+        last addition the error is that of low = fl((h - d) - w - k P3), |low| <= u |d| + k P3,
+        and of the missing digits: less than 2 u^2 + (u k P3 + k missing) / |r|, |d| < 2 |r|.
         """
         bits = 256
         with flint.ctx.workprec(_DIGITS):
@@ -593,6 +607,8 @@ class Quadrants:
         if least is None or least <= 0:
             raise ProofError("prove: expected a positive distance, but got none")
         relative = arb(worst) * arb(2) ** -93
+        if not relative < _U / 2:
+            raise ProofError(f"prove: expected k P3 < |r| / 2, but got {relative}")
         return float((arb(least) * arb(2) ** -bits).lower()) * 0.999, relative
 
     @property
@@ -615,7 +631,7 @@ def _clamped(top: float, function: Callable[[Exact], Exact]) -> Callable[[Number
     """Return the finish of an increasing function with limit 1 whose argument stops at top."""
 
     def finish(x: Number, result: Number) -> Number:
-        if not x.ideal >= top:
+        if x.ends is not None and x.ends[1] <= top:
             return result
         value = function(arb(top))
         return result.replaced(interval(value.lower(), 1), error=(1 - value).abs_upper())
@@ -651,4 +667,4 @@ def _look(table: dict[int, Exact], place: Exact) -> Exact:
     return worst
 
 
-__all__ = ["Proofs", "ProvedBound", "Undecided", "prove"]
+__all__ = ["ProofError", "Proofs", "ProvedBound", "prove"]

@@ -8,6 +8,7 @@ earlier becomes its bound.
 
 from __future__ import annotations
 
+import itertools
 import types
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -41,9 +42,9 @@ SUMS: dict[str, tuple[str, str, str]] = {
     "sine_sum": ("SIN", "-0.001", "0.617"),
     "cosine_sum": ("COS", "-0.001", "0.617"),
     "atan_sum": ("ATAN", "-0.001", "0.175"),
-    "erfcx_scaled": ("ERFCX", "-0.603", "0.7435"),
+    "erfcx_scaled": ("ERFCX", "-0.603", "0.7444"),
 }
-ERFCX_RANGE = ("0.99", "27.2")  # x = 4 (1 + t) / (1 - t)
+ERFCX_RANGE = ("0.99", "27.31")  # x = 4 (1 + t) / (1 - t)
 
 
 class ProofError(ArithmeticError):
@@ -166,7 +167,7 @@ def uniform(lo: float, hi: float, count: int) -> list[float]:
 
 def pieces(points: list[float]) -> Iterator[tuple[float, float]]:
     """Return neighbouring points as pieces."""
-    return zip(points, points[1:], strict=False)
+    return itertools.pairwise(points)
 
 
 def mirrored(points: list[float]) -> list[float]:
