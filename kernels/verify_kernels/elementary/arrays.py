@@ -16,6 +16,7 @@ import flint
 import numba
 import numpy as np
 from flint import arb
+from numba.extending import register_jitable
 from numpy.typing import ArrayLike
 
 from verify_kernels._rounding import Array
@@ -98,6 +99,7 @@ def _erfc_outside(x: float) -> float:
     return 2.0 if x < 0.0 else x
 
 
+@register_jitable  # type: ignore[untyped-decorator]
 def _half_exp(a: float) -> float:
     return math.inf if a > _SINH_TOP else functions.exp_times(a, -_SHIFT) * (0.5 * _UP)
 
@@ -202,75 +204,75 @@ def evaluate(name: str, x: ArrayLike) -> Array:
 
 
 def exp(x: ArrayLike) -> Array:
-    """Evaluate exp(x); see `evaluate`."""
+    """Return the exponential; see `evaluate`."""
     return evaluate("exp", x)
 
 
 def expm1(x: ArrayLike) -> Array:
-    """Evaluate exp(x) - 1; see `evaluate`."""
+    """Return exp(x) - 1; see `evaluate`."""
     return evaluate("expm1", x)
 
 
 def log(x: ArrayLike) -> Array:
-    """Evaluate log(x); see `evaluate`."""
+    """Return the logarithm; see `evaluate`."""
     return evaluate("log", x)
 
 
 def log1p(x: ArrayLike) -> Array:
-    """Evaluate log(1 + x); see `evaluate`."""
+    """Return log(1 + x); see `evaluate`."""
     return evaluate("log1p", x)
 
 
 def tanh(x: ArrayLike) -> Array:
-    """Evaluate tanh(x); see `evaluate`."""
+    """Return the hyperbolic tangent; see `evaluate`."""
     return evaluate("tanh", x)
 
 
 def sigmoid(x: ArrayLike) -> Array:
-    """Evaluate 1 / (1 + exp(-x)); see `evaluate`."""
+    """Return 1 / (1 + exp(-x)); see `evaluate`."""
     return evaluate("sigmoid", x)
 
 
 def softplus(x: ArrayLike) -> Array:
-    """Evaluate log(1 + exp(x)); see `evaluate`."""
+    """Return log(1 + exp(x)); see `evaluate`."""
     return evaluate("softplus", x)
 
 
 def erf(x: ArrayLike) -> Array:
-    """Evaluate erf(x); see `evaluate`."""
+    """Return the error function; see `evaluate`."""
     return evaluate("erf", x)
 
 
 def erfc(x: ArrayLike) -> Array:
-    """Evaluate erfc(x) = 1 - erf(x); see `evaluate`."""
+    """Return the complementary error function; see `evaluate`."""
     return evaluate("erfc", x)
 
 
 def sin(x: ArrayLike) -> Array:
-    """Evaluate sin(x); see `evaluate`."""
+    """Return the sine; see `evaluate`."""
     return evaluate("sin", x)
 
 
 def cos(x: ArrayLike) -> Array:
-    """Evaluate cos(x); see `evaluate`."""
+    """Return the cosine; see `evaluate`."""
     return evaluate("cos", x)
 
 
 def tan(x: ArrayLike) -> Array:
-    """Evaluate tan(x); see `evaluate`."""
+    """Return the tangent; see `evaluate`."""
     return evaluate("tan", x)
 
 
 def atan(x: ArrayLike) -> Array:
-    """Evaluate arctan(x); see `evaluate`."""
+    """Return the inverse tangent; see `evaluate`."""
     return evaluate("atan", x)
 
 
 def sinh(x: ArrayLike) -> Array:
-    """Evaluate sinh(x); see `evaluate`."""
+    """Return the hyperbolic sine; see `evaluate`."""
     return evaluate("sinh", x)
 
 
 def cosh(x: ArrayLike) -> Array:
-    """Evaluate cosh(x); see `evaluate`."""
+    """Return the hyperbolic cosine; see `evaluate`."""
     return evaluate("cosh", x)

@@ -214,10 +214,11 @@ def atanh_sum(z: float) -> float:
 
 
 def log1p_unit(y: float) -> float:
-    """Return log(1 + y) = 2 atanh(s), s = y / (2 + y), for 0 <= y <= 1."""
-    s = y / (2.0 + y)
+    """Return log(1 + y) = 2 atanh(s), 2 s = 2 y / (2 + y), for 0 <= y <= 1."""
+    b = 2.0 * y / (2.0 + y)
+    s = 0.5 * b
     z = s * s
-    return fma(s * z, atanh_sum(z), 2.0 * s)
+    return fma(s * z, atanh_sum(z), b)
 
 
 def softplus_core(x: float) -> float:
@@ -253,10 +254,11 @@ def log_sum(z: float) -> float:
 
 
 def log1p_reduced(f: float) -> tuple[float, float, float]:
-    """Return a, p, b with a p + b near log(1 + f) = 2 atanh(s), s = f / (2 + f)."""
-    s = f / (2.0 + f)
+    """Return a, p, b with a p + b near log(1 + f) = 2 atanh(s), b = 2 s = 2 f / (2 + f)."""
+    b = 2.0 * f / (2.0 + f)
+    s = 0.5 * b
     z = s * s
-    return s * z, log_sum(z), 2.0 * s
+    return s * z, log_sum(z), b
 
 
 def log_of_ratio(f: float, k: float) -> float:
