@@ -160,6 +160,32 @@ def test_the_sharper_label_sum():
     assert seen > 15
 
 
+def test_strong_convexity_with_outer_weights_of_one_sign():
+    """softplus, a >= 0 or a <= 0: lambda_cvx from the labels of one sign, decided exactly."""
+    seen = []
+    for network in NETWORKS:
+        text = network["constants"].get("lambda_cvx")
+        if text is None or not network["activation"].startswith("softplus"):
+            continue
+        data, outer = (
+            DataSums(exact(network["X"]), exact(network["y"])),
+            OuterSums(exact(network["a"])),
+        )
+        sign = 1 if outer.negative.hi == 0 else -1
+        moment = enclose_second_moment(data.samples, data.signed_part(sign)).enclosure()
+        with precision(300):
+            S2 = vector_ball(network["constants"]["S2"])
+            ours = S2 * outer.linf.arb() * moment.arb() * int(network["c_prime"])
+            assert ours.overlaps(vector_ball(text))
+            lam = arb(float.fromhex(network["lambda"]))
+            decided = network["strongly_convex_by_lambda_cvx"]
+            assert bool(lam > ours) == decided
+            assert bool(lam <= ours) != decided
+        seen.append(network["tag"])
+    assert "lambda just above lambda_cvx" in seen
+    assert "lambda just below lambda_cvx" in seen
+
+
 def adversarial(rng, n, d):
     kind = rng.integers(6)
     X = rng.standard_normal((n, d))
@@ -364,6 +390,31 @@ def test_every_sum(use_exact):
     assert outer.nonzero == 9
 
 
+def test_weights_of_every_kind():
+    X = np.array([[1.0], [2.0]])
+    kinds = [
+        (np.array([1, 2]), 4.5),
+        (np.array([1.0, 2.0], dtype=np.float32), 4.5),
+        (rational([Fraction(1, 3), Fraction(2**60 + 1)]), None),
+        (np.array([2**60 + 1, 2**60 + 3]), None),
+    ]
+    for weights, expected in kinds:
+        found = enclose_second_moment(X, (weights, weights)).enclosure()
+        truth = sum(Fraction(w) * x for w, x in zip(weights.tolist(), (1, 4), strict=True)) / 2
+        assert found.contains(truth)
+        assert expected is None or found.contains(Fraction(expected))
+    huge = rational([Fraction(10) ** 400, Fraction(1)])
+    for small in (True, False):
+        with pytest.MonkeyPatch.context() as patch:
+            if not small:
+                patch.setattr(exact_moments, "is_small", lambda _: False)
+            found = enclose_second_moment(X, (huge, huge)).enclosure()
+        assert found.contains((Fraction(10) ** 400 + 4) / 2)
+        assert found.width <= found.hi / 10**12
+    with pytest.raises(InputError, match=r"expected .*, but got"):
+        enclose_second_moment(X, (np.array([1j, 1j]), np.array([1j, 1j])))
+
+
 def test_degenerate_data():
     zero = enclose_second_moment(np.zeros((3, 2)))
     assert zero.enclosure() == Enclosure.exact(0)
@@ -528,6 +579,13 @@ def test_without_rounding_outward_a_product_is_missed(monkeypatch):
 
 
 def test_intervals_mix_fractions_and_floats():
+    third = rational([Fraction(1, 3)])
+    assert Intervals(third, np.array([1.0])).mean().lo <= Fraction(1, 3)
+    assert Intervals(np.array([0.0]), third).mean().hi >= Fraction(1, 3)
+    whole = np.array([2**60 + 1])
+    assert Intervals(whole, whole).mean() == Enclosure.exact(2**60 + 1)
+    with pytest.raises(InputError, match=r"expected .*, but got"):
+        Intervals(np.array([1j]), np.array([1j]))
     small = Intervals(rational([Fraction(1, 3)]), rational([Fraction(1, 3)]))
     large = Intervals(np.array([1e300]), np.array([1e300]))
     product = (small * large * large).mean()

@@ -114,7 +114,6 @@ def gradient(setting: Setting, at: Weights, local: Local) -> dict[str, Any]:
     x_i, grad_{a_j} = sum_i m_i s(z_ij), grad_c = sum_i m_i, each plus penalty times weight.
     """
     m = [setting.rho * slope for slope in local.l1]
-    scaled_a = [[m_i * s for s in row] for m_i, row in zip(m, local.s0, strict=True)]
     back = [
         [m_i * a * s for a, s in zip(at.a, row, strict=True)]
         for m_i, row in zip(m, local.s1, strict=True)
@@ -130,9 +129,10 @@ def gradient(setting: Setting, at: Weights, local: Local) -> dict[str, Any]:
         elif role == "c":
             found["c"] = sum(m) + penalty * at.c
         else:
-            sums = [
-                sum(column) for column in zip(*(back if role == "b" else scaled_a), strict=True)
-            ]
+            rows = back
+            if role == "a":
+                rows = [[m_i * s for s in row] for m_i, row in zip(m, local.s0, strict=True)]
+            sums = [sum(column) for column in zip(*rows, strict=True)]
             found[role] = [s + penalty * v for s, v in zip(sums, at.role(role), strict=True)]
     return found
 

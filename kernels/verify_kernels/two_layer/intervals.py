@@ -12,7 +12,16 @@ import numpy as np
 
 from verify.enclosure import Enclosure
 from verify.errors import InputError
-from verify_kernels._rounding import MAX, down, down_array, float_down, float_up, up, up_array
+from verify_kernels._rounding import (
+    MAX,
+    down,
+    down_array,
+    exact_number,
+    float_down,
+    float_up,
+    up,
+    up_array,
+)
 
 ROOT_BITS = 128
 _MODERATE = 150  # binary exponents kept in float vectors, so that a product of two is in range
@@ -35,9 +44,9 @@ class Intervals:
     exponent: int = 0
 
     def __post_init__(self) -> None:
-        lo, hi = np.asarray(self.lo), np.asarray(self.hi)
-        if lo.dtype != object or hi.dtype != object:
-            lo, hi = lo.astype(np.float64), hi.astype(np.float64)
+        lo, hi = exact_vector(self.lo), exact_vector(self.hi)
+        if object in (lo.dtype, hi.dtype) and lo.dtype != hi.dtype:
+            lo, hi = (rational([exact_number(value) for value in part]) for part in (lo, hi))
         if lo.ndim != 1 or lo.shape != hi.shape:
             raise InputError(f"Intervals: expected two vectors, but got {lo.shape}, {hi.shape}")
         if not ((lo >= 0).all() and (lo <= hi).all()):
@@ -101,7 +110,8 @@ class Intervals:
         """Return float bounds."""
         if not self.is_rational:
             return self
-        top = max((value for value in self.hi.tolist() if isinstance(value, Fraction)), default=0)
+        finite = [value for value in self.hi.tolist() if isinstance(value, Fraction)]
+        top = max(finite, default=Fraction(0))
         exponent = _binary_exponent(top) if top else 0
         unit = Fraction(2) ** -exponent
         lo = np.array([max(0.0, float_down(value * unit)) for value in self.lo], dtype=np.float64)
@@ -169,6 +179,20 @@ def constant(value: Enclosure, count: int, *, like: Intervals) -> Intervals:
     if not (like.is_rational and value.is_bounded):
         one = one.floats()
     return Intervals(np.repeat(one.lo, count), np.repeat(one.hi, count), one.exponent)
+
+
+def exact_vector(values: Any) -> Any:
+    """Return a vector as float64 or as Fractions (dtype object), without rounding.
+
+    Raises:
+        InputError: a type that is neither.
+    """
+    given = np.asarray(values)
+    if given.dtype in (np.float16, np.float32, np.float64):
+        return given.astype(np.float64)
+    if given.dtype.kind in "iubO" and given.ndim == 1:
+        return rational([exact_number(value) for value in given])
+    raise InputError(f"Intervals: expected vectors of floats or fractions, but got {given.dtype}")
 
 
 def rational(values: list[Any]) -> Any:

@@ -107,7 +107,7 @@ def row_size(matrix: Array) -> Array:
     k = matrix.shape[1]
     squares = np.einsum("ij,ij->i", matrix, matrix)
     keep = down(1.0 - up(2.0 * gamma(k + 8)))
-    return np.sqrt((squares + 8.0 * k * OMEGA) * (RAISE / keep)) * RAISE
+    return np.asarray(np.sqrt((squares + 8.0 * k * OMEGA) * (RAISE / keep)) * RAISE)
 
 
 def enclose_sums(lo: Array, hi: Array) -> Enclosure:

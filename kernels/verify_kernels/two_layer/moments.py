@@ -22,7 +22,6 @@ from verify_kernels._rounding import (
     div_up,
     down,
     down_array,
-    float_up,
     gamma,
     mul_up,
     sum_squares_up,
@@ -34,7 +33,7 @@ from verify_kernels.backend import get_backend
 from verify_kernels.definiteness import PRODUCTS, enclose_smallest_eigenvalue
 from verify_kernels.self_test import check_arithmetic
 from verify_kernels.two_layer import exact_moments
-from verify_kernels.two_layer.intervals import Intervals
+from verify_kernels.two_layer.intervals import Intervals, exact_vector
 from verify_kernels.two_layer.samples import BLOCK, Samples
 
 WeightBounds = tuple[Any, Any]
@@ -147,7 +146,9 @@ def enclose_second_moment(
             return exact
     check_arithmetic(backend, size=min(samples.n, samples.d))
     module = get_backend(backend, size=min(samples.n, samples.d))
-    low, high = _as_floats(low, high)
+    if object in (low.dtype, high.dtype):
+        floats = Intervals(low, high).floats()
+        return enclose_second_moment(samples, floats, backend=backend, aim=aim)
     narrow = _split(low, high)
     if narrow is not None:
         return _enclose(samples, narrow, module, backend, aim)
@@ -168,7 +169,7 @@ def _checked_weights(weights: WeightBounds | Intervals | None, n: int) -> tuple[
     if weights is None:
         return np.ones(n), np.ones(n)
     pair = weights.bounds() if isinstance(weights, Intervals) else weights
-    low, high = (np.asarray(part) for part in pair)
+    low, high = (exact_vector(part) for part in pair)
     if low.shape != (n,) or high.shape != (n,):
         raise InputError(
             f"enclose_second_moment: expected {n} weights, but got {low.shape} and {high.shape}"
@@ -178,13 +179,6 @@ def _checked_weights(weights: WeightBounds | Intervals | None, n: int) -> tuple[
             "enclose_second_moment: expected weights with 0 <= lo <= hi, but got others"
         )
     return low, high
-
-
-def _as_floats(low: Any, high: Any) -> tuple[Array, Array]:
-    if low.dtype != object and high.dtype != object:
-        return low.astype(np.float64), high.astype(np.float64)
-    lo = np.array([-float_up(-Fraction(value)) for value in low])
-    return np.maximum(lo, 0.0), np.array([float_up(Fraction(value)) for value in high])
 
 
 @dataclass(frozen=True, eq=False)

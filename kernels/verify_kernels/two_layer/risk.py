@@ -159,6 +159,7 @@ class _Work:
                         f"enclose_risk: expected weights of the trained {role!r}, but got None"
                     )
                 penalties[role] = _penalty(problem.penalties[role])
+        _penalty(problem.loss_scale)
         rows = max(64, min(2048, _LANES // p))
         return cls(samples, y, W, a, b, c, penalties, problem, rows)
 
@@ -176,7 +177,7 @@ class _Work:
 def _penalty(given: Any) -> Fraction:
     value = exact_number(given)
     if not (isinstance(value, Fraction) and value >= 0):
-        raise InputError(f"enclose_risk: expected a penalty >= 0, but got {given!r}")
+        raise InputError(f"enclose_risk: expected penalties and a scale >= 0, but got {given!r}")
     return value
 
 
