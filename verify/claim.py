@@ -49,7 +49,11 @@ class Judgement:
 
 
 def claim_of(
-    judgement: Judgement, network: Any, data: Any, settings: Mapping[str, str]
+    judgement: Judgement,
+    network: Any,
+    tensors: Mapping[str, Any],
+    data: Any,
+    settings: Mapping[str, str],
 ) -> tuple[dict[str, Any], list[str], dict[str, Any]]:
     """Return the claim, the guidance and the arrays of the witnesses."""
     arrays: dict[str, Any] = {}
@@ -65,7 +69,7 @@ def claim_of(
         "scope": decided.route.statements[0].scope if decided else "",
         "speaks_about": SPEAKS_ABOUT,
         "network": _network(network, judgement),
-        "tensors": _tensors(network.tensors()),
+        "tensors": _tensors(tensors),
         "data": None if data is None else _tensors(data.tensors()),
         "settings": dict(settings),
         "decided_by": decided.route.name if decided else None,

@@ -104,14 +104,17 @@ def _check_one(
     else:
         outcomes = _try_routes(condition, problem, effort, progress)
         judgement = _judge(condition, problem, outcomes, effort)
-    claim, guidance, arrays = claim_of(judgement, network, data, settings)
+    tensors = dict(network.tensors())
+    if condition.uses_run and run is not None:
+        tensors |= run.tensors()
+    claim, guidance, arrays = claim_of(judgement, network, tensors, data, settings)
     seconds = time.perf_counter() - started
     return Certificate(
         claim=claim,
         provenance=provenance_of(provenance, effort, outcomes, seconds),
         guidance=tuple(guidance),
         arrays=arrays,
-        network={**network.tensors(), **(data.tensors() if data is not None else {})},
+        network={**tensors, **(data.tensors() if data is not None else {})},
     )
 
 

@@ -91,8 +91,8 @@ CONSTANTS = {
     "Lambda": q.SECOND_MOMENT.symbol, "S1": q.S1.symbol, "S2": q.S2.symbol,
     "kappa0": q.KAPPA0.symbol, "G": fm.G_SQUARES, "gbar": fm.G_BAR, "Dbar": fm.D_BAR_SQUARES,
     "gLip_matrix": fm.LIPSCHITZ_SQUARES, "lambda_cvx": fm.CONVEX_FROM_SQUARES,
-    "b": fm.DRIFT_B, "b_sharp": fm.DRIFT_B_SHARP, "A": fm.LAPLACIAN_A, "B": fm.LAPLACIAN_B, "lambda_V": fm.LAMBDA_V,
-    "lambda_GM_recalled": fm.RECALLED_THRESHOLD,
+    "b": fm.DRIFT_B, "b_sharp": fm.DRIFT_B_SHARP, "A": fm.LAPLACIAN_A, "B": fm.LAPLACIAN_B,
+    "lambda_V": fm.LAMBDA_V, "lambda_GM_recalled": fm.RECALLED_THRESHOLD,
 }  # fmt: skip
 
 

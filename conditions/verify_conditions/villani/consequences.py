@@ -1,7 +1,7 @@
 """What follows from a proved route, as numbers: radius, constants, rates, times.
 
 Each formula is one SymPy expression of `formulas`; the number, the LaTeX and the text derive from
-it. Bounds that are safe and far from sharp are called pessimistic.
+it. Bounds that are safe and far from sharp are marked as pessimistic.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ _LATEX = {
     for item in vars(q).values()
     if getattr(item, "latex", "") and isinstance(getattr(item, "symbol", None), sp.Symbol)
 }
-_PESSIMISTIC = "pessimistic"
 
 
 class Numbers:
@@ -144,9 +143,9 @@ def _gradient(numbers: Numbers) -> Iterator[Consequence]:
             "Lipschitz gradient",
         )  # fmt: skip
         yield from numbers.consequence(
-            "admissible step", "every step of gradient descent up to this one satisfies the "
-            f"hypothesis step <= 1/gLip; {_PESSIMISTIC}", 1 / numbers.lipschitz,
-            "Lipschitz gradient",
+            "admissible step", "every step of gradient descent up to this one "
+            "satisfies the hypothesis step <= 1/gLip", 1 / numbers.lipschitz,
+            "pessimistic bound",
         )  # fmt: skip
     if not problem.declared.logistic and problem.activation.kappa0.finite is Truth.PROVED:
         yield from numbers.consequence(
@@ -198,17 +197,17 @@ def _diffusion(numbers: Numbers, proved: set[str]) -> Iterator[Consequence]:
         low = value.lo if isinstance(value.lo, Fraction) else Fraction(0)
         yield Consequence(
             f"rate ({name})",
-            f"lower bound of the spectral gap of the diffusion at this s; {_PESSIMISTIC}",
-            Enclosure(max(low, Fraction(0)), float("inf")), latex_of(expression), name,
+            "lower bound of the spectral gap of the diffusion at this s",
+            Enclosure(max(low, Fraction(0)), float("inf")), latex_of(expression), "pessimistic bound",
         )  # fmt: skip
     usable = {n: v.lo for n, (_, v) in rates.items() if isinstance(v.lo, Fraction) and v.lo > 0}
     if not usable:
         return
     best = max(usable, key=lambda name: usable[name])
     yield Consequence(
-        "guaranteed rate", "the largest of the lower bounds: chi-square distances to the Gibbs "
-        f"law fall at least like exp(-2 rate t); {_PESSIMISTIC}",
-        Enclosure(usable[best], float("inf")), "", best,
+        "guaranteed rate", "the largest of the lower bounds: chi-square distances "
+        "to the Gibbs law fall at least like exp(-2 rate t)",
+        Enclosure(usable[best], float("inf")), "", f"pessimistic bound by {best}",
     )  # fmt: skip
     if problem.is_bounded and not problem.declared.logistic:
         yield from _excess(numbers)
@@ -223,8 +222,8 @@ def _excess(numbers: Numbers) -> Iterator[Consequence]:
     else:  # ||W|| (lambda ||W|| - G) >= (lambda/2) ||W||^2 - G^2/(2 lambda)
         expression = fm.excess_risk(lam / 2, numbers.G**2 / (2 * lam), numbers.lipschitz)
     yield from numbers.consequence(
-        "excess risk of the Gibbs law", f"the mean of f under exp(-2f/s) exceeds min f by at "
-        f"most this; {_PESSIMISTIC}", expression, "excess risk",
+        "excess risk of the Gibbs law", "the mean of f under exp(-2f/s) exceeds "
+        "min f by at most this", expression, "pessimistic bound",
     )  # fmt: skip
 
 
@@ -233,7 +232,7 @@ def _settling(numbers: Numbers, rate: sp.Expr, proved: set[str]) -> Iterator[Con
     equal = told.bias != "regularised" or told.bias_decay == told.decay
     if told.epsilon is not None and "gaussian" in proved and equal:
         yield from numbers.consequence(
-            "time to epsilon", "after this time the mean of f exceeds its mean under the Gibbs "
-            f"law by at most epsilon; {_PESSIMISTIC}", fm.settling_time(rate, numbers.D_bar),
-            "settling time",
+            "time to epsilon", "after this time the mean of f exceeds its mean "
+            "under the Gibbs law by at most epsilon", fm.settling_time(rate, numbers.D_bar),
+            "pessimistic bound",
         )  # fmt: skip
