@@ -131,7 +131,7 @@ def test_hessian_trace_and_quadratic_form_agree(loss, trained):
         second = (ends[0] + ends[1] - 2 * risk.value) / step**2
         assert abs(second - form) < arb(2) ** -80
         rate = (ends[0] - ends[1]) / (2 * step)
-        flat = risk._flat_gradient()
+        flat = risk.flat_gradient()
         assert len(flat) == size
         order = [role for role in risk.gradient]
         assert order == [role for role in formulas.ROLES if role in trained]

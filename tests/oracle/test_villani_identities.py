@@ -306,7 +306,7 @@ def test_balls_contain_the_rational_values(trained, seed):
     flat = [g for row in exact["W"] for g in row]
     flat += [g for role in "ba" for g in exact.get(role, [])]
     flat += [exact["c"]] if "c" in exact else []
-    for ball, value in zip(risk._flat_gradient(), flat, strict=True):
+    for ball, value in zip(risk.flat_gradient(), flat, strict=True):
         assert contains(ball, value)
     full = formulas.hessian(setting, at, local)
     for i, row in enumerate(full):

@@ -123,14 +123,14 @@ class BallRisk:
     def gradient_norm_squared(self) -> Ball:
         """Return ||grad f||^2 over all trained parameters."""
         with precision(self.bits):
-            return sum((g * g for g in self._flat_gradient()), arb(0))
+            return sum((g * g for g in self.flat_gradient()), arb(0))
 
     @cached_property
     def gradient_dot_weights(self) -> Ball:
         """Return <grad f, theta> over all trained parameters theta."""
         with precision(self.bits):
             weights = [w for role in self.setting.penalties for w in self.at.role(role)]
-            pairs = zip(self._flat_gradient(), weights, strict=True)
+            pairs = zip(self.flat_gradient(), weights, strict=True)
             return sum((g * w for g, w in pairs), arb(0))
 
     def squared_norm(self, role: str) -> Ball:
@@ -162,7 +162,8 @@ class BallRisk:
         with precision(self.bits):
             return arb_mat(formulas.hessian(self.setting, self.at, self.local))
 
-    def _flat_gradient(self) -> list[Ball]:
+    def flat_gradient(self) -> list[Ball]:
+        """Return the gradient as one list, in the order of the rows of `hessian`."""
         flat: list[Ball] = []
         for role, part in self.gradient.items():
             if role == "W":
