@@ -112,8 +112,10 @@ def decide_outer_layer(
             ray = ray_of(problem, point, neurons, signs, list(w0))
             if ray is None or not ray.S > 0:
                 continue
-            if best is None or float(ray.S.lower()) > 2 * float(best[0].S.upper()):
+            if best is None or ray.S > 2 * best[0].S:
                 best = ray, list(w0)
+            if not any(w0):
+                break  # cheap, and seldom far from the largest S
         if best is None:
             return _open(_why_open(neurons))
         return _refuted(problem, best[0], best[1], neurons, signs)
@@ -162,10 +164,10 @@ def ray_of(
 
 
 def replay_outer_layer(witness: Witness, problem: Problem, point: Point) -> bool:
-    """Return whether the general formulas of the risk give the witness's signs of V_s.
+    """Return whether the ray is what it says and the general formulas give its signs of V_s.
 
-    Every stored V_s is computed again at the concrete weights (a, W, b, c) of the ray, without
-    use of its derivation.
+    s_crit is computed again, and every stored V_s at the concrete weights (a, W, b, c) of the
+    ray without use of its derivation.
 
     Raises:
         InputError: the data are too large for the general formulas.
@@ -173,8 +175,16 @@ def replay_outer_layer(witness: Witness, problem: Problem, point: Point) -> bool
     data = witness.data
     X = exact.inputs(problem)
     if X.size * len(point.a) > _DIRECT:
-        raise InputError(f"replay_outer_layer: expected at most {_DIRECT} products, got {X.shape}")
-    agree = True
+        raise InputError(
+            f"replay_outer_layer: expected at most {_DIRECT} products, but got {X.shape}"
+        )
+    with precision(320):
+        w0 = list(data["w0"]) + ([data["b0"]] if exact.is_trained(problem, "b") else [])
+        ray = ray_of(problem, point, data["neurons"], data["signs"], w0)
+        if ray is None or not ray.S > 0:
+            return False
+        lo, hi = exact.interval(ray.critical)
+    agree = bool(lo <= data["s_crit"][1] and data["s_crit"][0] <= hi)
     for side, sign in (("below", 1), ("above", -1)):
         s, times = data[f"s_{side}"], data[f"t_{side}"]
         if s is None:
@@ -288,7 +298,7 @@ def _side(ray: Ray, name: str, s: Fraction | None, sign: int) -> dict[str, Any]:
 
 def _why_open(neurons: Sequence[int]) -> str:
     if len(neurons) == 2:
-        return "no inner weights with s'(w0 . x_i) x_i != 0 for some datum were found"
+        return "no inner weights with s'(w0 . x_i) x_i != 0 for some datum were found or evaluated"
     return (
         "one neuron (or different frozen biases) and a trained outer layer: no inner weights with "
         "s(w0 . x_i) = 0 for all data and s' x_i != 0 for one were found"

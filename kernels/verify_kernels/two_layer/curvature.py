@@ -109,9 +109,7 @@ def decide_convexity(
         REFUTED ("f is convex" is false) with the witness ``"negative-curvature"``: the weights W
         (and b, a, c), the direction and D^2 f < 0; else UNDECIDED. Never PROVED.
     """
-    size = exact.inputs(problem).size
-    p, d = len(point.a), exact.inputs(problem).shape[1]
-    if size * p > _DIRECT:
+    if exact.inputs(problem).size * len(point.a) > _DIRECT:
         return _open("the network is too large for curvatures in balls")
     for at, direction in _proposals(problem, point, facts, bits):
         found = evaluate(problem, at, bits=bits).second_derivative(direction)

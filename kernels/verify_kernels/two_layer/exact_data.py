@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -16,25 +17,31 @@ from verify_kernels.two_layer.balls import Ball, ball
 
 Rational = list[Fraction]
 
-LARGE = 400_000  # numbers of a data set above which sums are taken in floats with error bounds
+LARGE = 100_000  # numbers of a data set above which sums are taken in floats with error bounds
+
+
+_CHECKED: WeakKeyDictionary[Problem, tuple[Array, Array]] = WeakKeyDictionary()
 
 
 def inputs(problem: Problem) -> Array:
-    """Return X as float64, exactly.
+    """Return X as float64, exactly; checked once a problem.
 
     Raises:
-        InputError: X is not a matrix of finite numbers of 64 bits.
+        InputError: X is not a matrix, or y not a vector, of finite numbers of 64 bits.
     """
-    return _floats(problem.X, 2, "X")
+    return _data(problem)[0]
 
 
 def labels(problem: Problem) -> Array:
-    """Return y as float64, exactly.
+    """Return y as float64, exactly; see `inputs`."""
+    return _data(problem)[1]
 
-    Raises:
-        InputError: y is not a vector of finite numbers of 64 bits.
-    """
-    return _floats(problem.y, 1, "y")
+
+def _data(problem: Problem) -> tuple[Array, Array]:
+    found = _CHECKED.get(problem)
+    if found is None:
+        found = _CHECKED[problem] = _floats(problem.X, 2, "X"), _floats(problem.y, 1, "y")
+    return found
 
 
 def outer(point: Point) -> Rational:
@@ -101,7 +108,7 @@ def short(value: Fraction, *, bits: int = 12) -> Fraction:
 
 def _floats(values: Any, rank: int, name: str) -> Array:
     given = np.asarray(values)
-    exact = given.astype(np.float64) if given.dtype != object else None
+    exact = given.astype(np.float64, copy=False) if given.dtype != object else None
     if exact is None or exact.ndim != rank or 0 in exact.shape or not np.isfinite(exact).all():
         raise InputError(
             f"two_layer: expected {name} as finite numbers of 64 bits with {rank} axes, "

@@ -23,7 +23,7 @@ _SPECTRUM = 20_000  # data times parameters up to which the spectrum is computed
 
 def trained_parameters(problem: Problem, point: Point) -> int:
     """Return D, the number of trained parameters."""
-    p, d = len(point.a), exact.inputs(problem).shape[1]
+    p, d = len(point.a), np.shape(problem.X)[1]
     sizes = {"W": p * d, "b": p, "a": p, "c": 1}
     return sum(sizes[role] for role in problem.penalties)
 
@@ -34,7 +34,7 @@ def decide_isotropic_noise(problem: Problem, point: Point) -> Evidence:
     Returns:
         REFUTED with the witness ``"rank-count"`` (n and D) if D > n - 1, else UNDECIDED.
     """
-    n, parameters = len(exact.inputs(problem)), trained_parameters(problem, point)
+    n, parameters = len(problem.X), trained_parameters(problem, point)
     if parameters <= n - 1:
         why = f"the rank count n - 1 = {n - 1} is not below the {parameters} trained parameters"
         return Evidence(Truth.UNDECIDED, why_open=why)
@@ -48,7 +48,7 @@ def decide_isotropic_noise(problem: Problem, point: Point) -> Evidence:
 
 def replay_rank_count(witness: Witness, problem: Problem, point: Point) -> bool:
     """Return whether the stored counts are those of the problem and decide."""
-    n, parameters = len(exact.inputs(problem)), trained_parameters(problem, point)
+    n, parameters = len(problem.X), trained_parameters(problem, point)
     return (witness.data["n"], witness.data["parameters"]) == (n, parameters) and parameters > n - 1
 
 

@@ -125,6 +125,11 @@ def _constant_square(expression: sp.Expr) -> tuple[Fraction, list[Any]]:
             if value <= 0:
                 return Fraction(0), []
             square *= value if part.exp > 0 else 1 / value
+        elif part.is_Pow and part.exp == -1 and not part.free_symbols:
+            inner = _constant_square(part.base)[0]
+            if inner == 0:
+                return Fraction(0), []
+            square /= inner
         elif not part.free_symbols:
             return Fraction(0), []
         else:

@@ -55,6 +55,7 @@ import numpy as np
 
 from verify.evidence import Evidence, Witness
 from verify.verdict import Truth
+from verify_kernels._rounding import Array, gamma
 from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import Point, Problem, evaluate
 from verify_kernels.two_layer.balls import Ball, ball, precision
@@ -62,6 +63,7 @@ from verify_kernels.two_layer.polynomial_form import coefficients
 from verify_kernels.two_layer.positive_span import has_full_rank
 
 TIMES = (10**2, 10**4, 10**6)
+_DIRECT = 50_000  # products up to which V_s is evaluated
 _LATER = tuple(10**k for k in (9, 12, 18, 30, 60, 120))
 
 
@@ -128,7 +130,7 @@ def scaled_pair(j: int, k: int, a: Sequence[Fraction], m: int) -> Pair:
 def _refute(problem: Problem, point: Point, poly: list[Fraction]) -> Evidence | None:
     X = exact.inputs(problem)
     pair = cancelling_scales(problem, point, poly)
-    if pair is None or not X.any() or X.size > exact.LARGE:
+    if pair is None or not X.any():
         return None
     column = int(np.argmax(np.abs(X).max(axis=0)))
     v = [Fraction(int(k == column)) for k in range(X.shape[1])]
@@ -160,9 +162,30 @@ def _critical(
 ) -> Ball | None:
     """Return G/L for v the unit vector of a column, exact rationals up to the roots."""
     m, lead = len(poly) - 1, poly[-1]
+    sums = _sums(problem, _still_output(problem, point, poly, pair), column, m)
+    if sums is None:
+        return None
+    moment_squared, spread = sums
+    scale = ball(problem.loss_scale)
+    weights = sum(
+        (ball(w) ** 2 * al ** (2 * m - 2) for w, al in zip(pair.outer, pair.scales, strict=True)),
+        ball(0),
+    )
+    common = m * m * ball(lead) ** 2 * weights
+    G = scale**2 * common * moment_squared
+    if m == 2:
+        lam = ball(exact.penalty(problem, "W"))
+        G += sum((al * al for al in pair.scales), ball(0)) * lam * lam
+    L = scale * common * spread
+    return G / L if L > 0 else None
+
+
+def _sums(problem: Problem, u: Fraction, column: int, m: int) -> tuple[Ball, Ball] | None:
+    """Return |M|^2 and mean l'' zeta^{2m-2} |x~|^2 for zeta a column, exactly or by bounds."""
     X, y = exact.inputs(problem), exact.labels(problem)
     moved = int(exact.is_trained(problem, "b"))
-    u = _still_output(problem, point, poly, pair)
+    if X.size > exact.LARGE:
+        return _float_sums(problem, X, y, u, column, m)
     d = X.shape[1]
     moment, spread = [ball(0)] * (d + moved), ball(0)
     for row, label in zip(X.tolist(), y.tolist(), strict=True):
@@ -172,18 +195,30 @@ def _critical(
         power = zeta ** (m - 1)
         moment = [q + first * ball(power * w) for q, w in zip(moment, x, strict=True)]
         spread += second * ball(power * power * exact.dot(x, x))
-    n, scale = len(X), ball(problem.loss_scale)
-    weights = sum(
-        (ball(w) ** 2 * al ** (2 * m - 2) for w, al in zip(pair.outer, pair.scales, strict=True)),
-        ball(0),
-    )
-    common = m * m * ball(lead) ** 2 * weights
-    G = scale**2 * common * sum((q * q for q in moment), ball(0)) / n**2
-    if m == 2:
-        lam = ball(exact.penalty(problem, "W"))
-        G += sum((al * al for al in pair.scales), ball(0)) * lam * lam
-    L = scale * common * spread / n
-    return G / L if L > 0 else None
+    n = len(X)
+    return sum((q * q for q in moment), ball(0)) / n**2, spread / n
+
+
+def _float_sums(
+    problem: Problem, X: Array, y: Array, u: Fraction, column: int, m: int
+) -> tuple[Ball, Ball] | None:
+    """Return upper bounds by Cauchy's inequality, from float sums of nonnegative numbers.
+
+    |M|^2 <= mean l'^2 mean zeta^{2m-2} |x~|^2, and l'' is one number c: both are multiples of
+    the same mean Q, enclosed with relative error gamma_k, k = n + d + 2 m + 8, since every term is
+    a product and sum of numbers >= 0 (numbers whose powers could underflow are refused).
+    """
+    zeta, sizes = np.abs(X[:, column]), np.einsum("ij,ij->i", X, X)
+    sizes = sizes + float(exact.is_trained(problem, "b"))
+    seen = zeta[zeta > 0]
+    if (2 * m) * abs(np.log2([seen.min(), max(seen.max(), sizes.max())])).max() > 1000:
+        return None
+    k = X.shape[0] + X.shape[1] + 2 * m + 8
+    factor = 1 + 2 * ball(gamma(k)) * ball(-1).union(ball(1))
+    Q = factor * ball(float((zeta ** (2 * m - 2) * sizes).sum())) / len(X)
+    slopes = [_loss_slopes(problem, u, Fraction(v)) for v in y.tolist()]
+    square = exact.mean((first * first for first, _ in slopes), len(X))
+    return (square * Q).union(ball(0)), slopes[0][1] * Q
 
 
 def _still_output(problem: Problem, point: Point, poly: list[Fraction], pair: Pair) -> Fraction:
@@ -228,7 +263,8 @@ def _side(
 ) -> dict[str, Any]:
     """Evaluate V_s by the general formulas until it has the sign of its limit."""
     times, values = [], []
-    for t in (*TIMES, *_LATER) if s > 0 else ():
+    small = exact.inputs(problem).size * len(point.a) <= _DIRECT
+    for t in (*TIMES, *_LATER) if s > 0 and small else ():
         found = evaluate(problem, ray_point(problem, point, pair, v, t), bits=2048).v(s)
         times.append(t)
         values.append(exact.interval(found))

@@ -162,7 +162,7 @@ def _side_bound(
     b = Fraction(0) if exact.is_trained(problem, "b") else exact.biases(point)[j]
     if b != 0:
         between = jet(problem.activation, ball(0).union(ball(b)), 0)[0]
-        bound = bound.max(between.abs_largest())
+        bound = bound.max(between.abs_upper())
     return abs(ball(weight)) * bound
 
 

@@ -13,6 +13,8 @@ from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import Point, Problem
 from verify_kernels.two_layer.balls import Ball, ball, balls_product
 
+_JETS = 5_000  # data up to which the activation is evaluated at each of them
+
 
 @dataclass(frozen=True)
 class RaySums:
@@ -34,7 +36,7 @@ def ray_sums(problem: Problem, point: Point, inner: list[Fraction], b0: Fraction
     c = Fraction(0) if exact.is_trained(problem, "c") else exact.constant(point)
     if not any(inner):
         return _sums_at_one_place(problem, X, b0, c)
-    if X.size > exact.LARGE:
+    if X.size > exact.LARGE or len(X) > _JETS:
         return None
     moved = 1 if exact.is_trained(problem, "b") else 0
     n, y = len(X), exact.labels(problem)
