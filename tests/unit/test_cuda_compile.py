@@ -12,14 +12,20 @@ import sympy as sp
 from verify.errors import BackendError, InputError
 from verify_kernels.cuda import compile as device_compiler
 from verify_kernels.cuda.host import HostLibrary, compiler
-from verify_kernels.cuda.kernel import LOOP, CudaKernel, interval_sources, kernel_text
+from verify_kernels.cuda.kernel import (
+    LOOP,
+    CudaKernel,
+    cuda_kernel,
+    interval_sources,
+    kernel_text,
+)
 from verify_kernels.cuda.subset import Module, Source
 from verify_kernels.cuda.translate import loop_name, translate
 from verify_kernels.elementary import coefficients, functions
 from verify_kernels.elementary.bounds import BOUNDS
 from verify_kernels.elementary.compiled import SCALAR, loop
 from verify_kernels.interval import directed
-from verify_kernels.interval.kernel import interval_kernel
+from verify_kernels.interval.kernel import IntervalArray, IntervalValues, interval_kernel
 
 ELEMENTARY = [Source.of(module) for module in (coefficients, functions)]
 INTERVAL = interval_sources()
@@ -140,18 +146,15 @@ class OnTheHost:
         return launch
 
 
-@needs_compiler
-@pytest.mark.parametrize("name", KERNELS)
-def test_generated_kernels_in_c_contain_the_values(name, tmp_path):
-    expression, symbols, order = KERNELS[name]
-    kernel = interval_kernel(expression, symbols, order=order)
-    rng = np.random.default_rng(5)
+def boxes(symbols, rng):
     lo = rng.normal(0.0, 2.0, (len(symbols), 300))
-    hi = lo + rng.choice([0.0, 1e-9, 1e-3, 1.0], lo.shape)
-    found = CudaKernel(kernel, OnTheHost(kernel, tmp_path))(lo, hi)
-    compiled = kernel(lo, hi)
+    return lo, lo + rng.choice([0.0, 1e-9, 1e-3, 1.0], lo.shape)
+
+
+def check_contains(kernel, found, lo, hi, rng):
+    """Values and gradients at corners of the boxes, in ball arithmetic, meet the enclosures."""
     low, high = [found.lo[None]], [found.hi[None]]
-    if order:
+    if kernel.order:
         low.append(found.gradient.lo)
         high.append(found.gradient.hi)
     low, high = np.vstack(low), np.vstack(high)
@@ -160,10 +163,38 @@ def test_generated_kernels_in_c_contain_the_values(name, tmp_path):
         for row, (least, greatest) in enumerate(kernel.reference(point, point)):
             assert not low[row, lane] > greatest
             assert not high[row, lane] < least
+
+
+@needs_compiler
+@pytest.mark.parametrize("name", KERNELS)
+def test_generated_kernels_in_c_contain_the_values(name, tmp_path):
+    expression, symbols, order = KERNELS[name]
+    kernel = interval_kernel(expression, symbols, order=order)
+    rng = np.random.default_rng(5)
+    lo, hi = boxes(symbols, rng)
+    in_c = CudaKernel(kernel, OnTheHost(kernel, tmp_path))
+    found, compiled = in_c(lo, hi), kernel(lo, hi)
+    check_contains(kernel, found, lo, hi, rng)
     assert np.median(found.hi - found.lo) <= np.median(compiled.hi - compiled.lo)
-    unbounded = CudaKernel(kernel, OnTheHost(kernel, tmp_path))(-np.inf + 0 * lo, np.inf + 0 * hi)
+    unbounded = in_c(-np.inf + 0 * lo, np.inf + 0 * hi)
     assert np.all(unbounded.lo <= found.lo)
     assert np.all(unbounded.hi >= found.hi)
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("name", KERNELS)
+def test_generated_kernels_on_a_device_contain_the_values(name):
+    cupy = pytest.importorskip("cupy")
+    if not cupy.cuda.is_available():
+        pytest.skip("no CUDA device")
+    expression, symbols, order = KERNELS[name]
+    rng = np.random.default_rng(5)
+    lo, hi = boxes(symbols, rng)
+    run = cuda_kernel(expression, symbols, order=order)
+    found = run(cupy.asarray(lo), cupy.asarray(hi))
+    gradient = found.gradient and IntervalArray(*map(cupy.asnumpy, found.gradient))
+    values = IntervalValues(cupy.asnumpy(found.lo), cupy.asnumpy(found.hi), gradient)
+    check_contains(run.kernel, values, lo, hi, rng)
 
 
 @needs_compiler
