@@ -96,7 +96,7 @@ def _conversion(problem: Problem) -> Iterator[Consequence]:
 
 def _penalties(numbers: Numbers, tried: set[str]) -> Iterator[Consequence]:
     """Which lambda a route needs, and the threshold that is recalled."""
-    if "linear-growth" in tried and numbers.problem.activation.l0.finite is Truth.PROVED:
+    if "linear-growth" in tried and numbers.problem.is_regular:
         yield from numbers.consequence(
             "lambda_V", "the route for linear growth proves the property for every larger lambda",
             fm.LAMBDA_V, "linear-growth",
@@ -133,7 +133,7 @@ def _radii(numbers: Numbers, proved: set[str]) -> Iterator[Consequence]:
 
 def _gradient(numbers: Numbers) -> Iterator[Consequence]:
     problem = numbers.problem
-    if problem.is_bounded or problem.declared.logistic:
+    if problem.has_bounded_gradient:
         yield from numbers.consequence(
             "bound of the data gradient", "G, the gradient of the data part has at most this norm",
             numbers.G, "bounded gradient",
@@ -147,7 +147,7 @@ def _gradient(numbers: Numbers) -> Iterator[Consequence]:
             "satisfies the hypothesis step <= 1/gLip", 1 / numbers.lipschitz,
             "pessimistic bound",
         )  # fmt: skip
-    if not problem.declared.logistic and problem.activation.kappa0.finite is Truth.PROVED:
+    if not problem.declared.logistic and problem.is_homogeneous:
         yield from numbers.consequence(
             "drift constant b", "<grad f, W> >= lambda ||W||^2 - b everywhere", fm.DRIFT_B_SHARP,
             "homogeneous",
@@ -156,7 +156,7 @@ def _gradient(numbers: Numbers) -> Iterator[Consequence]:
 
 def _convexity(numbers: Numbers, proved: set[str]) -> Iterator[Consequence]:
     problem = numbers.problem
-    if not (problem.is_bounded or problem.declared.logistic or problem.pulls_one_way):
+    if not (problem.has_bounded_gradient or problem.pulls_one_way):
         return
     by, lam = "strong convexity", q.LAMBDA.symbol
     yield from numbers.consequence(
@@ -198,7 +198,8 @@ def _diffusion(numbers: Numbers, proved: set[str]) -> Iterator[Consequence]:
         yield Consequence(
             f"rate ({name})",
             "lower bound of the spectral gap of the diffusion at this s",
-            Enclosure(max(low, Fraction(0)), float("inf")), latex_of(expression), "pessimistic bound",
+            Enclosure(max(low, Fraction(0)), float("inf")), latex_of(expression),
+            "pessimistic bound",
         )  # fmt: skip
     usable = {n: v.lo for n, (_, v) in rates.items() if isinstance(v.lo, Fraction) and v.lo > 0}
     if not usable:
@@ -215,9 +216,8 @@ def _diffusion(numbers: Numbers, proved: set[str]) -> Iterator[Consequence]:
 
 
 def _excess(numbers: Numbers) -> Iterator[Consequence]:
-    homogeneous = numbers.problem.activation.kappa0.finite is Truth.PROVED
     lam = q.LAMBDA.symbol
-    if homogeneous:
+    if numbers.problem.is_homogeneous:
         expression = fm.excess_risk(lam, fm.DRIFT_B_SHARP, numbers.lipschitz)
     else:  # ||W|| (lambda ||W|| - G) >= (lambda/2) ||W||^2 - G^2/(2 lambda)
         expression = fm.excess_risk(lam / 2, numbers.G**2 / (2 * lam), numbers.lipschitz)

@@ -128,7 +128,8 @@ def _smooth(problem: Problem, effort: Effort) -> Evidence:
 @_gives(q.SIGMA0)
 def _value_at_start(problem: Problem, effort: Effort) -> Evidence:
     """|sigma(0)|, or the largest |sigma(b_j)| with frozen biases."""
-    places = problem.network.b if problem.frozen_bias else np.zeros(1)
+    b = problem.network.b
+    places = b if b is not None and problem.frozen_bias else np.zeros(1)
     value = enclose_largest_value(problem.network.activation, places)
     return Evidence(value, how="ball arithmetic")
 

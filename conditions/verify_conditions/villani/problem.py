@@ -117,9 +117,26 @@ class Problem:
         )
 
     @property
+    def is_regular(self) -> bool:
+        """Whether the activation is proved C-infinity with S_1 and S_2 finite."""
+        facts = self.activation
+        finite = all(facts.sup_abs(k).finite is Truth.PROVED for k in (1, 2))
+        return finite and facts.smooth is Truth.PROVED
+
+    @property
     def is_bounded(self) -> bool:
-        """Whether the activation is proved bounded, with S_1 and S_2 finite."""
-        return all(self.activation.sup_abs(k).finite is Truth.PROVED for k in range(3))
+        """Whether the activation is regular and bounded."""
+        return self.is_regular and self.activation.sup_abs(0).finite is Truth.PROVED
+
+    @property
+    def is_homogeneous(self) -> bool:
+        """Whether the activation is regular and sigma(z) - z sigma'(z) bounded."""
+        return self.is_regular and self.activation.kappa0.finite is Truth.PROVED
+
+    @property
+    def has_bounded_gradient(self) -> bool:
+        """Whether the gradient of the data part is bounded."""
+        return self.is_regular if self.declared.logistic else self.is_bounded
 
     @property
     def pulls_one_way(self) -> bool:
@@ -130,9 +147,8 @@ class Problem:
             found.inf.finite is Truth.PROVED and found.inf.value.lo >= 0
             for found in (facts.d0, facts.d2)
         )
-        finite = all(facts.sup_abs(k).finite is Truth.PROVED for k in (1, 2))
-        smooth = facts.smooth is Truth.PROVED
-        return convex and finite and smooth and one_signed and self.frozen_shift == 0
+        squares = not self.declared.logistic
+        return squares and convex and self.is_regular and one_signed and self.frozen_shift == 0
 
     @property
     def frozen_tensors(self) -> tuple[str, ...]:

@@ -16,7 +16,6 @@ from verify.decide import evaluate
 from verify.enclosure import Enclosure, hex_of
 from verify.errors import ContradictionError
 from verify.network import TwoLayer
-from verify.verdict import Truth
 from verify_conditions.villani import formulas as fm
 from verify_conditions.villani.evidence import number
 from verify_conditions.villani.problem import Problem
@@ -31,7 +30,7 @@ def samples(
     """Evaluate the risk at the checked network and at every checkpoint; None where b is void."""
     told = problem.declared
     speaks = not told.logistic and told.outer == "frozen" and told.bias != "unregularised"
-    if not speaks or problem.activation.kappa0.finite is not Truth.PROVED:
+    if not speaks or not problem.is_homogeneous:
         return None
     drift = {s: number(problem, s, effort) for s in fm.DRIFT_B_SHARP.free_symbols}
     b = evaluate(fm.DRIFT_B_SHARP, drift)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from verify.condition import Goal
 from verify_conditions.villani import statements as st
 from verify_conditions.villani.problem import Problem
-from verify_conditions.villani.routes import route
+from verify_conditions.villani.routes import Applies, route
 
 CONVEXITY, STEP, START = "strong-convexity", "step-size", "initial-law"
 NOISE, DECLARATION = "isotropic-noise", "declaration"
@@ -39,21 +39,20 @@ def _convex_squares(problem: Problem) -> str | None:
 
 
 def _logistic(problem: Problem) -> str | None:
-    return _numbers(problem) if problem.declared.logistic else "needs the logistic loss"
+    if not problem.declared.logistic:
+        return "needs the logistic loss"
+    if not problem.has_bounded_gradient:
+        return "needs a smooth activation with bounded sigma' and sigma''"
+    return _numbers(problem)
 
 
-def _step(inner: object, problem: Problem) -> str | None:
-    if problem.declared.step is None:
-        return "no step is declared; --set villani.step=... holds it against 1/gLip"
-    return inner(problem)  # type: ignore[operator,no-any-return]
+def _with_step(inner: Applies) -> Applies:
+    def applies(problem: Problem) -> str | None:
+        if problem.declared.step is None:
+            return "no step is declared; --set villani.step=... holds it against 1/gLip"
+        return inner(problem)
 
-
-def _step_squares(problem: Problem) -> str | None:
-    return _step(_with_residual_bounds, problem)
-
-
-def _step_logistic(problem: Problem) -> str | None:
-    return _step(_logistic, problem)
+    return applies
 
 
 def _unbounded(problem: Problem) -> str | None:
@@ -74,13 +73,13 @@ def _gaussian(problem: Problem) -> str | None:
 
 
 def _gaussian_exact(problem: Problem) -> str | None:
-    if not (problem.is_bounded or problem.declared.logistic):
+    if not problem.has_bounded_gradient:
         return "needs a bounded activation or the logistic loss"
     return _gaussian(problem)
 
 
 def _gaussian_otherwise(problem: Problem) -> str | None:
-    if problem.is_bounded or problem.declared.logistic:
+    if problem.has_bounded_gradient:
         return "the statement for bounded activations is sharper"
     return _gaussian(problem)
 
@@ -91,7 +90,7 @@ def _gaussian_linear(problem: Problem) -> str | None:
     return _gaussian_otherwise(problem)
 
 
-def _started(word: str):  # type: ignore[no-untyped-def]
+def _started(word: str) -> Applies:
     def applies(problem: Problem) -> str | None:
         if problem.declared.init != word:
             return f"needs villani.init={word}"
@@ -100,7 +99,7 @@ def _started(word: str):  # type: ignore[no-untyped-def]
     return applies
 
 
-def _noise(word: str):  # type: ignore[no-untyped-def]
+def _noise(word: str) -> Applies:
     def applies(problem: Problem) -> str | None:
         return None if problem.declared.noise == word else f"needs villani.noise={word}"
 
@@ -119,9 +118,9 @@ SIDE_ROUTES = (
     route("negative-curvature", "negative curvature at the stored weights", st.NOT_CONVEX,
           _numbers, goal=CONVEXITY),
     route("step", "step against the Lipschitz constant of the gradient", st.STEP_SQUARES,
-          _step_squares, goal=STEP),
+          _with_step(_with_residual_bounds), goal=STEP),
     route("step-logistic", "step against the Lipschitz constant of the gradient",
-          st.STEP_LOGISTIC, _step_logistic, goal=STEP),
+          st.STEP_LOGISTIC, _with_step(_logistic), goal=STEP),
     route("unbounded-curvature", "curvature that grows along a line", st.NOT_LIPSCHITZ, _unbounded,
           goal=STEP),
     route("gaussian", "Gaussian initial law", st.GAUSSIAN_BOUNDED, _gaussian_exact, goal=START),

@@ -97,13 +97,13 @@ CONSTANT_OUTPUT = _of(
 
 # Side statements: their own result, never the verdict.
 STRONGLY_CONVEX_SQUARES = _of(
-    q.LAMBDA.symbol > fm.CONVEX_FROM_SQUARES,
-    (q.LAMBDA, q.LOSS_SCALE, q.S2, q.A_INF, q.MOMENT_RESIDUAL),
+    sp.And(q.SIGMA_SMOOTH.symbol, q.LAMBDA.symbol > fm.CONVEX_FROM_SQUARES),
+    (q.SIGMA_SMOOTH, q.LAMBDA, q.LOSS_SCALE, q.S2, q.A_INF, q.MOMENT_RESIDUAL),
     _own("strong convexity"), conclusion=STRONGLY_CONVEX,
 )  # fmt: skip
 STRONGLY_CONVEX_LOGISTIC = _of(
-    q.LAMBDA.symbol > fm.CONVEX_FROM_LOGISTIC,
-    (q.LAMBDA, q.LOSS_SCALE, q.S2, q.A_INF, q.SECOND_MOMENT),
+    sp.And(q.SIGMA_SMOOTH.symbol, q.LAMBDA.symbol > fm.CONVEX_FROM_LOGISTIC),
+    (q.SIGMA_SMOOTH, q.LAMBDA, q.LOSS_SCALE, q.S2, q.A_INF, q.SECOND_MOMENT),
     _own("strong convexity"), conclusion=STRONGLY_CONVEX,
 )  # fmt: skip
 NOT_CONVEX = _of(
@@ -111,13 +111,14 @@ NOT_CONVEX = _of(
     direction="necessary",
 )  # fmt: skip
 STEP_SQUARES = _of(
-    q.STEP.symbol * fm.LIPSCHITZ_SQUARES <= 1,
-    (q.STEP, q.LAMBDA_TOP, q.LOSS_SCALE, q.MOMENT_LIPSCHITZ),
+    sp.And(q.SIGMA_SMOOTH.symbol, q.STEP.symbol * fm.LIPSCHITZ_SQUARES <= 1),
+    (q.SIGMA_SMOOTH, q.STEP, q.LAMBDA_TOP, q.LOSS_SCALE, q.MOMENT_LIPSCHITZ),
     _own("Lipschitz constant of the gradient"), conclusion=SMALL_STEP,
 )  # fmt: skip
 STEP_LOGISTIC = _of(
-    q.STEP.symbol * fm.LIPSCHITZ_LOGISTIC <= 1,
-    (q.STEP, q.LAMBDA_TOP, q.LOSS_SCALE, q.SECOND_MOMENT, q.S1, q.S2, q.A_2, q.A_INF),
+    sp.And(q.SIGMA_SMOOTH.symbol, q.STEP.symbol * fm.LIPSCHITZ_LOGISTIC <= 1),
+    (q.SIGMA_SMOOTH, q.STEP, q.LAMBDA_TOP, q.LOSS_SCALE, q.SECOND_MOMENT, q.S1, q.S2, q.A_2,
+     q.A_INF),
     _own("Lipschitz constant of the gradient"), conclusion=SMALL_STEP,
 )  # fmt: skip
 NOT_LIPSCHITZ = _of(
