@@ -18,6 +18,7 @@ from verify.verdict import Truth
 from verify_conditions.villani import formulas as fm
 from verify_conditions.villani import quantities as q
 from verify_conditions.villani import special
+from verify_conditions.villani.declared import SQUARES
 from verify_conditions.villani.problem import Problem
 from verify_kernels.activation_analysis import Bound
 from verify_kernels.two_layer.activation_values import enclose_largest_value
@@ -300,14 +301,21 @@ for _fact in (
     _gives(_fact)(special.COMPUTE[_fact])
 
 
-def _word(item: Fact, key: str, word: str) -> None:
+def _word(item: Fact, key: str, *words: str) -> None:
+    """A fact that is declared: the setting is one of the words."""
+
     def compute(problem: Problem, effort: Effort) -> Evidence:
         told = getattr(problem.declared, key)
-        return Evidence(Truth.PROVED if told == word else Truth.REFUTED, how=f"declared: {told}")
+        truth = Truth.PROVED if told in words else Truth.REFUTED
+        return Evidence(truth, how=f"declared: {key} = {told}")
 
     _gives(item)(compute)
 
 
+_word(q.OUTER_FROZEN, "outer", "frozen")
+_word(q.BIASES_PENALISED, "bias", "none", "frozen", "regularised")
+_word(q.SQUARES, "loss", *SQUARES)
+_word(q.LOGISTIC, "loss", "logistic")
 _word(q.POINT_START, "init", "point")
 _word(q.COMPACT_START, "init", "compact")
 _word(q.INJECTED, "noise", "injected")

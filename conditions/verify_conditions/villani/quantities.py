@@ -93,6 +93,10 @@ COUPLING = quantity(
 
 # Facts ---------------------------------------------------------------------------------------
 
+OUTER_FROZEN = fact("outer_frozen", "the outer layer is frozen")
+BIASES_PENALISED = fact("biases_penalised", "no inner bias is trained without penalty")
+SQUARES = fact("squares", "the loss is a multiple of the mean of the squares")
+LOGISTIC = fact("logistic", "the loss is logistic")
 SIGMA_SMOOTH = fact(
     "sigma_smooth", "the activation is C-infinity", latex=r"\sigma\in C^\infty(\mathbb R)"
 )

@@ -24,7 +24,10 @@ AS_DECLARED = "the stored checkpoints agree with what is declared frozen"
 
 About = tuple[Quantity | Fact, ...]
 _Shi = Source("Shi2023", "arXiv:2004.06977, definition of a Villani function, rewritten")
+_SETTING = (q.OUTER_FROZEN, q.BIASES_PENALISED)
 _SMOOTH_PART = (q.SIGMA_SMOOTH, q.S1_FINITE, q.S2_FINITE)
+_SQUARES = (*_SETTING, q.SQUARES, *_SMOOTH_PART)
+_LOGISTIC = (*_SETTING, q.LOGISTIC, *_SMOOTH_PART)
 _POSITIVE = q.LAMBDA.symbol > 0
 
 
@@ -56,21 +59,21 @@ SMOOTH, CONFINING = _necessary(q.SMOOTH), _necessary(q.CONFINING)
 INTEGRABLE, DOMINATES = _necessary(q.INTEGRABLE), _necessary(q.DOMINATES)
 
 BOUNDED = _of(
-    sp.And(_all(*_SMOOTH_PART, q.S0_FINITE), _POSITIVE),
-    (*_SMOOTH_PART, q.S0_FINITE, q.LAMBDA), _own("theorem V1, bounded activations"),
+    sp.And(_all(*_SQUARES, q.S0_FINITE), _POSITIVE),
+    (*_SQUARES, q.S0_FINITE, q.LAMBDA), _own("theorem V1, bounded activations"),
 )  # fmt: skip
 HOMOGENEOUS = _of(
-    sp.And(_all(*_SMOOTH_PART, q.KAPPA0_FINITE), _POSITIVE),
-    (*_SMOOTH_PART, q.KAPPA0_FINITE, q.LAMBDA),
+    sp.And(_all(*_SQUARES, q.KAPPA0_FINITE), _POSITIVE),
+    (*_SQUARES, q.KAPPA0_FINITE, q.LAMBDA),
     _own("theorem V2, asymptotically homogeneous activations"),
 )  # fmt: skip
 LINEAR_GROWTH = _of(
-    sp.And(_all(*_SMOOTH_PART), q.LAMBDA.symbol > fm.LAMBDA_V),
-    (*_SMOOTH_PART, q.LAMBDA, q.LOSS_SCALE, q.L0, q.L1, q.KAPPA1, q.A_2, q.SECOND_MOMENT),
+    sp.And(_all(*_SQUARES), q.LAMBDA.symbol > fm.LAMBDA_V),
+    (*_SQUARES, q.LAMBDA, q.LOSS_SCALE, q.L0, q.L1, q.KAPPA1, q.A_2, q.SECOND_MOMENT),
     _own("theorem V3, linear growth"),
 )  # fmt: skip
 LOGISTIC = _of(
-    sp.And(_all(*_SMOOTH_PART), _POSITIVE), (*_SMOOTH_PART, q.LAMBDA),
+    sp.And(_all(*_LOGISTIC), _POSITIVE), (*_LOGISTIC, q.LAMBDA),
     _own("logistic loss: bounded gradient and Laplacian of the data part"),
 )  # fmt: skip
 QUARTIC = _of(
