@@ -370,3 +370,11 @@ def test_error_terms_in_c_are_those_of_python_bit_for_bit(tmp_path, name):
     in_python = np.array(InPython(embedded=False)(operation, ends))
     assert np.array_equal(in_c, in_python)
     assert not wrong(low, high, *in_c).any()
+
+
+@pytest.mark.skipif(not has_embedded_rounding(), reason="no instructions with a rounding mode")
+@pytest.mark.parametrize("operation", OPERATIONS, ids=text)
+def test_instructions_and_c_agree_bit_for_bit(host, operation):
+    ends = campaign(operation, COUNT)[0]
+    in_python = np.array(InPython(embedded=True)(operation, ends))
+    assert np.array_equal(in_python, host(operation, ends))
