@@ -17,6 +17,7 @@ from verify_kernels.cuda import host as host_module
 from verify_kernels.cuda.host import HostLibrary, compiler
 from verify_kernels.cuda.subset import Source
 from verify_kernels.cuda.translate import loop_name, translate
+from verify_kernels.elementary import primitives
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C compiler")
 
@@ -148,6 +149,59 @@ def test_directed_operations_of_the_host_are_the_nearest_on_their_side(host, op)
         assert not _at_most(up(lo), exact), (a, b)
         assert _at_most(-hi, -exact), (a, b)
         assert not _at_most(-down(hi), -exact), (a, b)
+
+
+def random_program(rng, name):
+    """The text of a function of x, y in the subset, in which Python raises nothing."""
+    reals, wholes = ["x", "y", "HALF", "-0.0", "3.0", "1e300"], ["7", "SHIFT", "-1"]
+
+    def real(depth):
+        if depth == 0:
+            return rng.choice(reals)
+        a, b, c = (real(depth - 1) for _ in range(3))
+        forms = [f"({a} + {b})", f"(2 * {a} - {b})", f"({a} * {b})", f"({a} / (abs({b}) + 1))"]
+        forms += [f"(-{a})", f"abs({a})", f"fma({a}, {b}, {c})", f"({a} if {test(a, b)} else {c})"]
+        forms += [f"to_float({whole(depth - 1)})", f"from_bits(bits({a} + 0.0) | 1)"]
+        return rng.choice(forms)
+
+    def whole(depth):
+        if depth == 0:
+            return rng.choice(wholes)
+        a, b = whole(depth - 1), whole(depth - 1)
+        masked = f"((bits({real(depth - 1)} + 0.0) >> 40) & 0xFFFF)"
+        return rng.choice([masked, f"({a} + {b})", f"({a} - {b})", f"({a} & {b})", f"({a} >> 2)"])
+
+    def test(a, b):
+        first = f"{a} {rng.choice(['<', '<=', '>', '>=', '==', '!='])} {b}"
+        return rng.choice([first, f"not {first}", f"{first} and x < y", f"{first} or y <= x < 2"])
+
+    lines = []
+    for k in range(rng.randint(1, 6)):
+        target = rng.choice(["x", "y", f"t{k}"])
+        lines.append(f"    {target} = {real(rng.randint(1, 2))}")
+        if target not in reals:
+            reals.append(target)
+    return "\n".join([f"def {name}(x, y):", *lines, f"    return {real(1)}, {real(2)} + 0.0", ""])
+
+
+@needs_compiler
+def test_random_programs_compute_what_python_computes(tmp_path):
+    rng = random.Random(11)
+    head = "HALF = 0.5\nSHIFT = 12\n"
+    programs = [random_program(rng, f"f{k}") for k in range(150)]
+    text = translate([Source("m", head + "\n".join(programs))], target="host")
+    library = HostLibrary(text, tmp_path)
+    values = [0.0, -0.0, 1.0, -1.5, 1e-310, math.pi, -1e200, math.inf, -math.inf, math.nan]
+    values += [math.ldexp(rng.uniform(-1, 1), rng.randint(-60, 60)) for _ in range(20)]
+    x, y = zip(*itertools.product(values, repeat=2), strict=True)
+    for k, program in enumerate(programs):
+        names = {name: getattr(primitives, name) for name in primitives.NAMES}
+        exec(head + program, names)
+        expected = np.array([names[f"f{k}"](*point) for point in zip(x, y, strict=True)])
+        found = library.run(loop_name("m", f"f{k}"), [np.array(x), np.array(y)], 2).T
+        same = np.signbit(found) == np.signbit(expected)
+        same = (found == expected) & same | (np.isnan(found) & np.isnan(expected))
+        assert same.all(), program
 
 
 @needs_compiler
