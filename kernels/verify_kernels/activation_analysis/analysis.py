@@ -26,7 +26,7 @@ from verify_kernels.activation_analysis.kinks import SMOOTH, Joint, joints, valu
 from verify_kernels.activation_analysis.pieces import Cut, Cutting, Piece, Undefined
 from verify_kernels.activation_analysis.ranges import PieceRanges, Ranges
 from verify_kernels.activation_analysis.tail_bounds import Tail, TailSupremum, growth, tail_of
-from verify_kernels.activation_analysis.tree import Node, parity, tree_of
+from verify_kernels.activation_analysis.tree import Node, direction, parity, tree_of
 
 Ball = Any
 PRECISION = 160
@@ -123,6 +123,9 @@ class _Analysis:
         if unknown:
             values["d0"] = Range(*(open_bound("a value at a jump is not known"),) * 2)
         ends = (tail_of(merged[0].node, -1), tail_of(merged[-1].node, 1))
+        if direction(self.root):
+            values["d1"] = _one_sided(values["d1"], direction(self.root))
+            self.why["monotone"] = "composed of monotone functions"
         secant = _secant(values["d1"], found)
         monotone = _monotone(values["d1"], found)
         even, odd = self._parities()
@@ -278,6 +281,16 @@ def _monotone(slopes: Range, found: Sequence[Joint]) -> Truth:
     if slopes.inf.value.hi < 0:
         return Truth.REFUTED
     return Truth.PROVED if known and slopes.inf.value.lo >= 0 else Truth.UNDECIDED
+
+
+def _one_sided(slopes: Range, sign: int) -> Range:
+    """Use that the derivative has one sign."""
+    inf, sup = slopes.inf, slopes.sup
+    if sign > 0 and inf.finite is Truth.PROVED and inf.value.lo < 0:
+        inf = Bound(Enclosure(0, max(inf.value.hi, 0)), Truth.PROVED, inf.where)
+    if sign < 0 and sup.finite is Truth.PROVED and sup.value.hi > 0:
+        sup = Bound(Enclosure(min(sup.value.lo, 0), 0), Truth.PROVED, sup.where)
+    return Range(inf, sup)
 
 
 def _strict(monotone: Truth, parts: Sequence[PieceRanges]) -> Truth:

@@ -20,12 +20,49 @@ from verify_kernels.activation_analysis.jet import constant
 from verify_kernels.activation_analysis.tree import Node
 
 Ball = Any
-Constant = tuple[tuple[Any, Fraction], ...]  # powers of named constants, sorted
 Phase = tuple[tuple[Any, Fraction], ...]  # multiples of phases that tend to infinity, sorted
 Wave = tuple[str, Phase]  # ("c" or "s", phase), or ("", ()) for none
-Key = tuple[Constant, Wave]
 STILL: Wave = ("", ())
-PLAIN: Key = ((), STILL)
+
+
+class Constant(tuple[tuple[Any, Fraction], ...]):
+    """A product of powers of named constants, sorted; equal ones are one object."""
+
+    __slots__ = ()
+
+    def __hash__(self) -> int:
+        return id(self)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other
+
+
+_CONSTANTS: dict[tuple[tuple[Any, Fraction], ...], Constant] = {}
+_PRODUCTS: dict[tuple[Constant, Constant], tuple[Any, Constant]] = {}
+_MOST_KNOWN = 200_000
+
+
+def _one_object(powers: tuple[tuple[Any, Fraction], ...]) -> Constant:
+    plain = tuple(powers)
+    if plain not in _CONSTANTS:
+        _CONSTANTS[plain] = Constant(plain)
+    return _CONSTANTS[plain]
+
+
+NOTHING = _one_object(())
+Key = tuple[Constant, Wave]
+PLAIN: Key = (NOTHING, STILL)
+
+
+def _constant_product(a: Constant, b: Constant) -> tuple[Any, Constant]:
+    """Return a rational factor and the rest of a product."""
+    found = _PRODUCTS.get((a, b))
+    if found is None:
+        if len(_PRODUCTS) > _MOST_KNOWN:
+            _PRODUCTS.clear()
+        factor, rest = _reduced(_merge(a, b))
+        found = _PRODUCTS[a, b] = (_exact(factor), rest)
+    return found
 
 
 class Unclear(Exception):
@@ -45,10 +82,6 @@ def _fraction(value: Any) -> Fraction:
     return Fraction(int(value.p), int(value.q))
 
 
-def _from_key(key: tuple[tuple[Key, Fraction], ...]) -> Coefficient:
-    return Coefficient({k: _exact(v) for k, v in key})
-
-
 def _order(key: Any) -> str:
     return repr(key)
 
@@ -56,6 +89,9 @@ def _order(key: Any) -> str:
 @lru_cache(maxsize=4096)
 def _generator_ball(name: Any, prec: int) -> Ball:
     kind = name[0]
+    if kind == "of":
+        kind, content = _CONTENTS[name[2]]
+        return _OF_BALL[kind](content.ball())
     if kind == "pi":
         return arb.pi()
     if kind == "e":
@@ -66,11 +102,24 @@ def _generator_ball(name: Any, prec: int) -> Ball:
         return arb(name[1]).log()
     if kind == "node":
         return constant(name[1], prec)
-    inner = _from_key(name[1]).ball()
-    return _OF_BALL[kind](inner)
+    raise Unclear(f"an unknown constant {kind}")
+
+
+_CONTENTS: list[tuple[str, Coefficient]] = []
+_NUMBERS: dict[tuple[str, tuple[tuple[Key, Fraction], ...]], int] = {}
+
+
+def _opaque(kind: str, content: Coefficient) -> Any:
+    """Return a short name for a function of a constant, the same for the same constant."""
+    key = (kind, content.key())
+    if key not in _NUMBERS:
+        _NUMBERS[key] = len(_CONTENTS)
+        _CONTENTS.append((kind, content))
+    return ("of", kind, _NUMBERS[key])
 
 
 _OF_BALL: dict[str, Callable[[Ball], Ball]] = {
+    "sum": lambda b: b,
     "exp": lambda b: b.exp(),
     "logof": lambda b: b.log(),
     "inverse": lambda b: 1 / b,
@@ -79,7 +128,12 @@ _OF_BALL: dict[str, Callable[[Ball], Ball]] = {
     "atan": lambda b: b.atan(),
     "erf": lambda b: b.erf(),
 }
-_POSITIVE = frozenset({"pi", "e", "int", "exp"})
+_POSITIVE = frozenset({"pi", "e", "int"})
+MOST_TERMS = 8
+
+
+def _is_positive(name: Any) -> bool:
+    return name[0] in _POSITIVE or name[:2] == ("of", "exp")
 
 
 @lru_cache(maxsize=4096)
@@ -97,10 +151,6 @@ def constant_ball(powers: Constant, prec: int) -> Ball:
 
 def _merge(left: Any, right: Any, sign: int = 1) -> Any:
     """Add two sorted tuples of (name, multiple)."""
-    if not right:
-        return left
-    if not left and sign == 1:
-        return right
     total = dict(left)
     for name, value in right:
         total[name] = total.get(name, Fraction(0)) + sign * value
@@ -108,7 +158,7 @@ def _merge(left: Any, right: Any, sign: int = 1) -> Any:
     return tuple(sorted(kept, key=lambda item: _order(item[0])))
 
 
-def _reduced(powers: Constant) -> tuple[Fraction, Constant]:
+def _reduced(powers: tuple[tuple[Any, Fraction], ...]) -> tuple[Fraction, Constant]:
     """Move whole powers of integers into the rational factor."""
     factor, kept = Fraction(1), []
     for name, power in powers:
@@ -118,7 +168,7 @@ def _reduced(powers: Constant) -> tuple[Fraction, Constant]:
             power -= whole
         if power:
             kept.append((name, power))
-    return factor, tuple(kept)
+    return factor, _one_object(tuple(kept))
 
 
 def _wave(kind: str, phase: Phase) -> tuple[int, Wave]:
@@ -178,7 +228,7 @@ class Coefficient:
     def wave(cls, kind: str, phase: Phase) -> Coefficient:
         """Return cos ("c") or sin ("s") of a phase."""
         sign, wave = _wave(kind, phase)
-        return cls({((), wave): fmpq(sign)} if sign else {})
+        return cls({(NOTHING, wave): fmpq(sign)} if sign else {})
 
     def key(self) -> tuple[tuple[Key, Fraction], ...]:
         """Return a canonical form, for names of constants made from this one."""
@@ -210,11 +260,7 @@ class Coefficient:
         total: dict[Key, Any] = {}
         for (powers, wave), value in self.terms.items():
             for (more, second), factor in other.terms.items():
-                if powers and more:
-                    reduced, joined = _reduced(_merge(powers, more))
-                    scale = _exact(reduced)
-                else:
-                    scale, joined = fmpq(1), powers or more
+                scale, joined = _constant_product(powers, more)
                 for part, product in _wave_product(wave, second):
                     key = (joined, product)
                     new = total.get(key, 0) + value * factor * scale * part
@@ -222,7 +268,13 @@ class Coefficient:
                         total[key] = new
                     else:
                         total.pop(key, None)
-        return Coefficient(total)
+        return Coefficient(total).short()
+
+    def short(self) -> Coefficient:
+        """Return a long constant under one name."""
+        if len(self.terms) <= MOST_TERMS or not self.is_still:
+            return self
+        return Coefficient.named(_opaque("sum", self))
 
     @property
     def is_still(self) -> bool:
@@ -306,7 +358,7 @@ class Coefficient:
                 factor, turned = _reduced(tuple((name, -power) for name, power in powers))
                 return Coefficient({(turned, STILL): _exact(factor) / value})
         self.sign()
-        return Coefficient.named(("inverse", self.key()))
+        return Coefficient.named(_opaque("inverse", self))
 
     def raised(self, power: Fraction) -> Coefficient:
         """Return a rational power of a positive constant.
@@ -318,13 +370,13 @@ class Coefficient:
             raise Unclear("a root of a constant that is not positive")
         if len(self.terms) == 1:
             ((powers, _), value) = next(iter(self.terms.items()))
-            if value > 0 and all(name[0] in _POSITIVE for name, _ in powers):
+            if value > 0 and all(_is_positive(name) for name, _ in powers):
                 total = _integer_power(int(value.p), power)
                 total = total * _integer_power(int(value.q), -power)
                 for name, exponent in powers:
                     total = total * Coefficient.named(name, exponent * power)
                 return total
-        return Coefficient.named(("exp", logarithm(self).key()), power)
+        return Coefficient.named(_opaque("exp", logarithm(self)), power)
 
 
 def _arb(value: Fraction) -> Ball:
@@ -375,7 +427,7 @@ def logarithm(x: Coefficient) -> Coefficient:
         raise Unclear("a logarithm of a constant that is not positive")
     if len(x.terms) == 1:
         ((powers, _), value) = next(iter(x.terms.items()))
-        if value > 0 and all(name[0] in _POSITIVE for name, _ in powers):
+        if value > 0 and all(_is_positive(name) for name, _ in powers):
             total = Coefficient({})
             for sign, n in ((1, int(value.p)), (-1, int(value.q))):
                 for p, count in _factors(n):
@@ -383,7 +435,7 @@ def logarithm(x: Coefficient) -> Coefficient:
             for name, power in powers:
                 total = total + _log_of_name(name).scaled(power)
             return total
-    return Coefficient.named(("logof", x.key()))
+    return Coefficient.named(_opaque("logof", x))
 
 
 def _log_of_name(name: Any) -> Coefficient:
@@ -391,9 +443,9 @@ def _log_of_name(name: Any) -> Coefficient:
         return Coefficient.rational(1)
     if name[0] == "int":
         return Coefficient.named(("log", name[1]))
-    if name[0] == "exp":
-        return _from_key(name[1])
-    return Coefficient.named(("logof", Coefficient.named(name).key()))
+    if name[:2] == ("of", "exp"):
+        return _CONTENTS[name[2]][1]
+    return Coefficient.named(_opaque("logof", Coefficient.named(name)))
 
 
 def exponential(x: Coefficient) -> Coefficient:
@@ -406,7 +458,7 @@ def exponential(x: Coefficient) -> Coefficient:
             total = total * Coefficient.named(("int", powers[0][0][1]), _fraction(value))
         else:
             unit = Coefficient({(powers, STILL): fmpq(1)})
-            total = total * Coefficient.named(("exp", unit.key()), _fraction(value))
+            total = total * Coefficient.named(_opaque("exp", unit), _fraction(value))
     return total
 
 
@@ -414,7 +466,7 @@ def applied(name: str, x: Coefficient) -> Coefficient:
     """Return sin, cos, atan or erf of a constant under its name."""
     if not x:
         return Coefficient.rational(1 if name == "cos" else 0)
-    return Coefficient.named((name, x.key()))
+    return Coefficient.named(_opaque(name, x))
 
 
 @lru_cache(maxsize=4096)

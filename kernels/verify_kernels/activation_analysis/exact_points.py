@@ -10,8 +10,6 @@ from verify_kernels.activation_analysis.expansions import ONE, HalfLine
 from verify_kernels.activation_analysis.tail_jet import jets_from
 from verify_kernels.activation_analysis.tree import Node, postorder
 
-_LINE = HalfLine(16)  # constants do not depend on it
-
 
 def exact_derivatives(root: Node, place: Fraction, order: int) -> list[Coefficient] | None:
     """Return value and derivatives of a tree without switches, None if no rule gives them.
@@ -19,7 +17,8 @@ def exact_derivatives(root: Node, place: Fraction, order: int) -> list[Coefficie
     A coefficient without terms is exactly zero.
     """
     try:
-        found = jets_from(root, Coefficient.rational(place), _LINE, order)
+        line = HalfLine(16)  # constants do not depend on it
+        found = jets_from(root, Coefficient.rational(place), line, order)
     except (Unclear, NeedLarger):
         return None
     result = []

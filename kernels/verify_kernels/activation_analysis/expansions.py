@@ -41,6 +41,7 @@ Exponent = tuple[tuple[Any, Fraction], ...]
 _KNOWN: dict[tuple[Exponent, Fraction, int], Monomial] = {}
 _PRODUCTS: dict[tuple[Monomial, Monomial], Monomial] = {}
 _QUOTIENTS: dict[tuple[Monomial, Monomial], Monomial] = {}
+_WORK = 200_000  # products of terms of coefficients
 _MOST_KNOWN = 200_000
 
 
@@ -103,6 +104,17 @@ class HalfLine:
         self.log_start = self.start.log()
         self._sup: dict[Monomial, Ball] = {}
         self._growth: dict[Monomial, int] = {}
+        self.work = _WORK
+
+    def spend(self, work: int) -> None:
+        """Use up some of the work allowed for one expansion.
+
+        Raises:
+            Unclear: nothing is left.
+        """
+        self.work -= work
+        if self.work < 0:
+            raise Unclear("the expansion at infinity is too long")
 
     def exponents(self, m: Monomial) -> list[tuple[Fraction, Ball]]:
         """Return the powers of w in the exponent with their coefficients, largest first."""
@@ -251,6 +263,10 @@ class Expansion:
             {m: (r * bound).upper() for m, r in self.rest.items()},
         )
 
+    def without(self, m: Monomial) -> Expansion:
+        """Return the function less its term with a monomial."""
+        return Expansion(self.line, {x: c for x, c in self.terms.items() if x is not m}, self.rest)
+
     def shifted(self, m: Monomial, power: int | Fraction = 1) -> Expansion:
         """Return the product with a power of a monomial."""
         factor = times(ONE, m, power)
@@ -262,6 +278,10 @@ class Expansion:
 
     def __mul__(self, other: Expansion) -> Expansion:
         terms: dict[Monomial, Coefficient] = {}
+        self.line.spend(
+            sum(len(c.terms) for c in self.terms.values())
+            * sum(len(d.terms) for d in other.terms.values())
+        )
         for a, c in self.terms.items():
             for b, d in other.terms.items():
                 m = product(a, b)

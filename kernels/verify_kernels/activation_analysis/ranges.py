@@ -198,10 +198,12 @@ class Ranges:
             tails = [tail.supremum(quantity, sign, start) for tail in part.tails]
             if any(t is None for t in tails):
                 continue
+            before = result
             result = self._with_tails(part, quantity, sign, start, found, tails)
-            if not result.open_why:
+            if before is not None and not result.high - result.low < (before.high - before.low) / 2:
+                result = before if before.high <= result.high else result
                 break
-            if not part.tails:
+            if not result.open_why or not part.tails:
                 break
         if result is None:
             reasons = [tail.why for tail in part.tails if tail.why]
@@ -236,9 +238,9 @@ class Ranges:
         for ball in part.slivers:
             value = QUANTITIES[quantity](ball, part.surface.jet(ball))[0]
             high = high.max((value if sign > 0 else -value).upper())
-        why = "" if inner.tight else "not resolved to full width"
-        if not why and not _tight(low, high):
-            why = "the bound at infinity is not tight"
+        why = ""
+        if not _tight(low, high):
+            why = "the bound at infinity is not tight" if inner.tight else "not fully resolved"
         return _Found(low, high, where, why)
 
 

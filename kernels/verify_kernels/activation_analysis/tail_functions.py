@@ -15,6 +15,7 @@ from typing import Any
 from flint import arb, fmpq
 
 from verify_kernels.activation_analysis.coefficients import (
+    NOTHING,
     Coefficient,
     NeedLarger,
     Unclear,
@@ -79,7 +80,7 @@ def inverse(f: Expansion) -> Expansion:
         return Expansion.within(f.line, 1 / _nonzero(f.range_over(m)), times(ONE, m, -1))
     scale = c.inverse()
     c.sign()
-    w = f.shifted(m, -1).scaled(scale) - Expansion.constant(f.line, 1)
+    w = f.without(m).shifted(m, -1).scaled(scale)
     signs = [(-1) ** n for n in range(ORDER)]
     return _taylor(signs, w, _geometric).shifted(m, -1).scaled(scale)
 
@@ -112,7 +113,7 @@ def power(f: Expansion, p: Fraction) -> Expansion:
         return Expansion.within(
             f.line, ball ** arb(fmpq(p.numerator, p.denominator)), times(ONE, m, p)
         )
-    w = f.shifted(m, -1).scaled(c.inverse()) - Expansion.constant(f.line, 1)
+    w = f.without(m).shifted(m, -1).scaled(c.inverse())
     coefficients = [Fraction(1)]
     for n in range(1, ORDER + 1):
         coefficients.append(coefficients[-1] * (p - n + 1) / n)
@@ -194,7 +195,7 @@ def _exp_of_exponential(f: Expansion) -> Expansion:
     slope = Fraction(int(slope * 16), 16)
     if slope <= 0:
         raise NeedLarger
-    return Expansion(line, {}, {monomial(exponent=(((Fraction(1), ()), -slope),)): arb(1)})
+    return Expansion(line, {}, {monomial(exponent=(((Fraction(1), NOTHING), -slope),)): arb(1)})
 
 
 def log(f: Expansion) -> Expansion:
@@ -216,7 +217,7 @@ def log(f: Expansion) -> Expansion:
         if not ball > 0:
             raise Unclear("a logarithm of a function that is not bounded away from zero")
         return total + Expansion.within(line, ball.log())
-    w = f.shifted(m, -1).scaled(c.inverse()) - Expansion.constant(line, 1)
+    w = f.without(m).shifted(m, -1).scaled(c.inverse())
     coefficients = [Fraction(0)] + [Fraction((-1) ** (n + 1), n) for n in range(1, ORDER)]
     series = _taylor(coefficients, w, lambda reach: _geometric(reach) / ORDER)
     return total + Expansion.constant(line, logarithm(c)) + series

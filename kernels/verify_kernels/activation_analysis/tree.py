@@ -112,6 +112,11 @@ class Forest:
             return self.add(self.node("mul", self.number(0), base), self.number(1))
         if base.op == "number" and exponent.denominator == 1 and (base.data or exponent > 0):
             return self.number(base.data**exponent.numerator)
+        if base.op == "pow" and base.data.denominator == 1 and base.data % 2 == 0:
+            joint = base.data * exponent  # (u^n)^p = |u|^(n p) for even n
+            inner = base.args[0]
+            if base.data > 0 and exponent > 0 and joint.denominator == 1:
+                return self.power(inner if joint % 2 == 0 else self.node("abs", inner), joint)
         power = _one_plus_exp(base)
         if power is not None and exponent.denominator == 1 and exponent < 0:
             logistic = self.node("sigmoid", self.scaled(-1, power))
@@ -274,6 +279,44 @@ def parity(root: Node) -> int:
     for node in postorder(root):
         signs[node] = _parity(node, [signs[arg] for arg in node.args])
     return signs[root] or 0
+
+
+_RISING = frozenset({
+    "exp", "expm1", "log", "log1p", "sinh", "tanh", "sigmoid", "softplus", "erf", "atan", "sign",
+})  # fmt: skip
+
+
+def direction(root: Node) -> int:
+    """Return 1 for a tree that is nondecreasing by its structure, -1 nonincreasing, 0 neither.
+
+    Sums, multiples and compositions of monotone functions, where they are defined.
+    """
+    known: dict[Node, int | None] = {}
+    for node in postorder(root):
+        below = [known[arg] for arg in node.args]
+        known[node] = _direction(node, below)
+    return known[root] or 0
+
+
+def _direction(node: Node, below: list[int | None]) -> int | None:
+    """Return the direction, None for a constant."""
+    if node.op == "z":
+        return 1
+    if node.constant:
+        return None
+    moving = {sign for sign in below if sign is not None}
+    if len(moving) != 1:
+        return 0
+    sign = moving.pop()
+    if node.op in ("add", "max", "min") or node.op in _RISING:
+        return sign
+    if node.op == "erfc":
+        return -sign
+    if node.op == "mul" and len(node.args) == 2 and node.args[0].op == "number":
+        return sign if node.args[0].data > 0 else -sign
+    if node.op == "pow" and node.data.denominator == 1 and node.data > 0 and node.data % 2:
+        return sign
+    return 0
 
 
 _ODD = frozenset({"sin", "atan", "tanh", "sinh", "erf", "sign"})
