@@ -9,7 +9,7 @@ from typing import Any
 
 from verify import registry
 from verify.certificate import Certificate
-from verify_conditions.well_posedness.checkpoints import replace_file
+from verify_conditions.checkpoints import replace_file
 
 Echo = Callable[[str], Any]
 

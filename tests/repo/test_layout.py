@@ -214,43 +214,55 @@ def test_statement_modules_contain_no_float_literal() -> None:
 
 
 def imported(path: Path, package: str) -> set[str]:
-    """The modules of a package that a file imports."""
-    found = set()
+    """The modules of a package that a file imports, by their dotted path in it."""
+    named = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.ImportFrom) and node.module:
-            if node.module == package:
-                found |= {alias.name for alias in node.names}
-            elif node.module.startswith(f"{package}."):
-                found.add(node.module.split(".")[1])
+            named |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {a.name.split(".")[1] for a in node.names if a.name.startswith(f"{package}.")}
-    return found
+            named |= {alias.name for alias in node.names}
+    return {name.removeprefix(f"{package}.") for name in named if name.startswith(f"{package}.")}
 
 
-def test_every_kernel_of_a_route_has_an_oracle_test() -> None:
+def kernel_modules() -> dict[str, Path]:
+    """Every module of the kernels, by its dotted path."""
+    paths = (path for path in KERNELS.rglob("*.py") if path.stem != "__init__")
+    return {".".join(path.relative_to(KERNELS).with_suffix("").parts): path for path in paths}
+
+
+@pytest.mark.parametrize("theory", ["well_posedness", "villani"])
+def test_every_kernel_of_a_route_has_an_oracle_test(theory: str) -> None:
     tested = set()
     for path in (ROOT / "tests" / "oracle").glob("test_*.py"):
         tested |= imported(path, "verify_kernels")
-    for routes in (ROOT / "conditions").rglob("routes.py"):
-        used = imported(routes, "verify_kernels")
-        assert used
-        assert used - tested == set()
+    folder = ROOT / "conditions" / "verify_conditions" / theory
+    used = set()
+    for name in ("routes", "evidence", "special"):
+        if (folder / f"{name}.py").exists():
+            used |= imported(folder / f"{name}.py", "verify_kernels") & set(kernel_modules())
+    assert used
+    assert used - tested == set()
 
 
 def test_every_kernel_module_is_imported_by_a_test() -> None:
-    tested = set()
+    reached = set()
     for path in (ROOT / "tests").rglob("test_*.py"):
-        tested |= imported(path, "verify_kernels")
-    modules = {path.stem for path in KERNELS.glob("*.py")} - {"__init__"}
-    reached = set(tested)
+        reached |= imported(path, "verify_kernels")
+    modules = kernel_modules()
+    packages = {name: path for name, path in _kernel_packages().items() if name in reached}
     while True:  # a module counts if a tested one of its users imports it
-        more = set().union(
-            *(imported(KERNELS / f"{n}.py", "verify_kernels") for n in reached & modules)
-        )
+        users = [modules[name] for name in reached & set(modules)] + list(packages.values())
+        more = set().union(*(imported(path, "verify_kernels") for path in users))
         if more <= reached:
             break
         reached |= more
-    assert modules - reached == set()
+        packages = {name: path for name, path in _kernel_packages().items() if name in reached}
+    assert set(modules) - reached == set()
+
+
+def _kernel_packages() -> dict[str, Path]:
+    inits = (path for path in KERNELS.rglob("__init__.py") if path.parent != KERNELS)
+    return {".".join(path.parent.relative_to(KERNELS).parts): path for path in inits}
 
 
 def test_no_assert_in_a_product_file() -> None:

@@ -9,8 +9,8 @@ import pytest
 from verify.errors import InputError
 from verify.network import MonotoneWeight, PlainWeight, ScaledGaussianWeight
 from verify.readers import read_data, read_network
-from verify_conditions.well_posedness import checkpoints
-from verify_conditions.well_posedness.checkpoints import replace_file, save_tensors
+from verify_conditions import checkpoints
+from verify_conditions.checkpoints import replace_file, save_tensors
 from verify_conditions.well_posedness.reproduce import scale_until_refuted
 
 

@@ -22,6 +22,7 @@ from verify.certificate import Certificate, write_certificates
 from verify.errors import InputError
 from verify.readers import read_network, read_run
 from verify.verdict import Verdict
+from verify_conditions.checkpoints import replace_file
 from verify_conditions.reproduction import (
     Echo,
     click_echo,
@@ -41,7 +42,6 @@ from verify_conditions.villani.training import (
     train_langevin,
     train_sgd,
 )
-from verify_conditions.well_posedness.checkpoints import replace_file
 
 TITLE = "Two-layer networks on real data: the Villani property"
 WITNESS = "outer-layer-ray"

@@ -34,8 +34,8 @@ from verify.engine import check
 from verify.errors import InputError
 from verify.network import Run, StoredCheckpoint, TwoLayer
 from verify.verdict import Verdict
+from verify_conditions.checkpoints import save_tensors
 from verify_conditions.villani.experiment_model import CONDITION, Model, Weights
-from verify_conditions.well_posedness.checkpoints import save_tensors
 
 
 @dataclass(frozen=True, eq=False)

@@ -27,6 +27,7 @@ from verify.errors import InputError
 from verify.network import Data
 from verify.readers import read_network
 from verify.verdict import Truth, Verdict
+from verify_conditions.checkpoints import replace_file, save_tensors
 from verify_conditions.reproduction import (
     Echo,
     click_echo,
@@ -41,7 +42,6 @@ from verify_conditions.well_posedness.along_the_run import (
     record,
     rows,
 )
-from verify_conditions.well_posedness.checkpoints import replace_file, save_tensors
 from verify_conditions.well_posedness.monotone_training import (
     MonotoneRun,
     state_weight,
