@@ -21,11 +21,13 @@ from verify_kernels.two_layer import (
     exact_data,
     kinks,
     log_oscillation,
+    mirror_data,
     noise_rank,
     oscillation_form,
     polynomial,
     polynomial_form,
     positive_span,
+    ray_search,
     ray_sums,
     rays,
     spanning,
@@ -99,6 +101,30 @@ def test_a_kinked_activation_alone_refutes_nothing() -> None:
     assert first.order == 2
 
 
+def test_mirror_data_hide_the_kinks() -> None:
+    cases = [
+        ("relu", [[1.0], [-1.0]], [1.0, -1.0], [1.0], Truth.PROVED),
+        ("relu", [[1.0], [-1.0]], [1.0, 1.0], [1.0], Truth.UNDECIDED),
+        ("relu", [[1.0], [-2.0]], [1.0, -0.5], [1.0], Truth.UNDECIDED),
+        ("relu", [[3.0], [-5.0], [4.0]], [0.0, 0.0, 0.0], [1.0], Truth.PROVED),
+        ("leaky_relu(1/4)", [[1.0, 2.0], [-1.0, -2.0]], [1.0, -1.0], [0.0, 1.0], Truth.PROVED),
+        ("relu", [[1.0], [-1.0]], [1.0, -1.0], [1.0, 1.0], Truth.UNDECIDED),
+        ("abs", [[2.0], [1.0]], [1.0, -2.0], [1.0], Truth.PROVED),
+        ("abs", [[2.0], [1.0]], [1.0, 2.0], [1.0], Truth.UNDECIDED),
+        ("abs", [[2.0], [0.0]], [0.0, 7.0], [1.0], Truth.PROVED),
+        ("elu(1)", [[1.0], [-1.0]], [1.0, -1.0], [1.0], Truth.UNDECIDED),
+        ("hardtanh", [[1.0], [-1.0]], [1.0, -1.0], [1.0], Truth.UNDECIDED),
+    ]
+    for name, X, y, a, truth in cases:
+        risk = problem(name, X=X, y=y, W="1/9")
+        at, facts = point(a, len(X[0])), analyse(risk.activation)
+        assert mirror_data.decide_mirror_data(risk, at, facts).value is truth, (name, X, y)
+        smooth = kinks.decide_smoothness(risk, at, facts).value
+        assert (smooth is Truth.REFUTED) == (truth is Truth.UNDECIDED)
+        free = replace(risk, penalties={"W": Fraction(0)})
+        assert mirror_data.decide_mirror_data(free, at, facts).value is Truth.UNDECIDED
+
+
 def test_smooth_activations_are_proved_smooth() -> None:
     risk = problem("tanh", W=1)
     found = kinks.decide_smoothness(risk, point([1.0]), analyse(risk.activation))
@@ -159,6 +185,19 @@ def test_the_outer_ray_refuses_a_frozen_layer_and_large_replays() -> None:
         cancelling_pair.replay_outer_layer(found.witness, big, point([1.0, 2.0]))
 
 
+def test_an_ordinary_w0_needs_later_times() -> None:
+    """Data shifted by 100: with such a w0, V_s is negative on both sides of s_crit until 1e6."""
+    risk = problem("tanh", X=X2 + 100.0, W="1/10", a="1/10")
+    at, facts = point([1.0, 2.0]), analyse(risk.activation)
+    w0 = [[Fraction(1, 2), Fraction(1, 4)]]
+    found = cancelling_pair.decide_outer_layer(risk, at, facts, candidates=w0)
+    assert found.witness is not None
+    data = found.witness.data
+    assert all(hi < 0 for _, hi in data["V_below"][:3])
+    assert data["V_below"][-1][0] > 0 > data["V_above"][-1][1]
+    assert cancelling_pair.replay_outer_layer(found.witness, risk, at)
+
+
 def test_one_neuron_with_a_trained_outer_layer() -> None:
     """s(0) = 0 refutes for one neuron as for two; a sigmoid has no zero and stays open."""
     for name, truth in (("tanh", Truth.REFUTED), ("gelu", Truth.REFUTED), ("sigmoid", Truth.UNDECIDED)):  # fmt: skip  # noqa: E501
@@ -174,6 +213,7 @@ def test_the_sign_below_s_crit_is_shown_for_shifted_data_and_huge_labels() -> No
         problem("tanh", X=X2 + 100.0, W="1/10", a="1/10"),
         problem("tanh", y=Y2 * 1e160, W="1/10", a="1/10"),
         problem("softplus", X=X2 - 1000.0, W="1/10", a="1/10"),
+        problem("tanh", X=X2 * 1e-300, W="1/10", a="1/10"),
     ):
         at = point([1.0, 2.0])
         found = cancelling_pair.decide_outer_layer(risk, at, analyse(risk.activation))
@@ -240,6 +280,16 @@ def test_frozen_biases_widen_the_bound_on_a_side() -> None:
     found = rays.decide_growth(risk, at, facts)
     assert found.witness is not None
     assert rays.replay_flat_ray(found.witness, risk, at, facts)
+
+
+def test_jumps_void_the_asymptotes() -> None:
+    """kappa0 = 0 here, and yet |s(4) - 4| = 4: the bound by kappa0 needs a continuous s."""
+    risk = problem("Piecewise((0, z < 5), (z, True))", W=0)
+    facts = analyse(risk.activation)
+    assert facts.order == -1
+    assert not ray_search.has_asymptotes(facts)
+    found = rays.decide_growth(risk, point([1.0, -2.0]), facts)
+    assert found.witness is None or found.witness.data["bound"] is None
 
 
 def test_no_ray_where_the_risk_grows() -> None:
@@ -377,6 +427,7 @@ def test_polynomial_pairs_and_even_monomials() -> None:
         ("z**2+z", [2.0, -2.0], {"W": 1}, Truth.REFUTED),
         ("z**2+z", [2.0, -1.0], {"W": 1}, Truth.UNDECIDED),
         ("z**4", [1.0, -3.0], {"W": 1, "b": 0}, Truth.REFUTED),
+        ("z**2+1", [2.0, -2.0, 5.0], {"W": 1}, Truth.REFUTED),
         ("square", [1.0, 3.0], {"W": 1}, Truth.PROVED),
         ("-2*z**4", [1.0, 0.0], {"W": 1}, Truth.PROVED),
         ("square", [1.0, 3.0], {"W": 0}, Truth.PROVED),

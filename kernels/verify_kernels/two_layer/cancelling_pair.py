@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from verify_kernels.activation_analysis import ActivationFacts
 
 TIMES = (10**2, 10**4, 10**6)
-_LATER = tuple(10**k for k in (9, 12, 18, 30, 60, 120, 200))
+_LATER = tuple(10**k for k in (9, 12, 18, 30, 60, 120, 200, 500, 1500))
 _DIRECT = 50_000  # products in one evaluation by the general formulas that replay accepts
 
 
@@ -286,8 +286,11 @@ def _above(critical: Fraction) -> Fraction:
 
 def _side(ray: Ray, name: str, s: Fraction | None, sign: int) -> dict[str, Any]:
     """Return V_s at the usual times, and at later ones until it has the sign of its limit."""
-    times, values = [], []
-    for t in (*TIMES, *_LATER) if s is not None else ():
+    times: list[int] = []
+    values: list[Any] = []
+    for t in (*TIMES, *_LATER):
+        if s is None:
+            break
         v = ray.v(s, t)
         times.append(t)
         values.append(exact.interval(v))

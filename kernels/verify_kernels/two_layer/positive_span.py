@@ -121,7 +121,7 @@ def has_full_rank(X: Array) -> bool:
 
 
 def _matrix(X: Array) -> Any:
-    return fmpq_mat(*X.shape, [fmpq(*_ratio(x)) for row in X.tolist() for x in row])
+    return fmpq_mat([[fmpq(*_ratio(x)) for x in row] for row in X.tolist()])
 
 
 def _ratio(value: float) -> tuple[int, int]:

@@ -8,9 +8,9 @@ pre-activation. The risk stays bounded if every output does:
   two equal neurons move against each other. f is constant along the ray.
 * one side: the moved pre-activations go to a side (or stay) where the activation is bounded.
 * cancelling: a_j > 0 > a_k and the rows move by v/a_j and v/|a_k|. If kappa0 = sup |s - z s'| is
-  finite, (s(z)/z)' = -kappa(z)/z^2, so m = lim s(z)/z exists at each end and |s(z) - m z| <= kappa0
-  on the side of 0 that it belongs to. Then a_j s(z/a_j) + a_k s(z/|a_k|) is at most (a_j + |a_k|)
-  kappa0 in modulus, because the two linear parts cancel. (Frozen biases of the pair must be 0.)
+  finite and s has no jumps, (s(z)/z)' = -kappa(z)/z^2, so m = lim s(z)/z exists at each end and
+  |s(z) - m z| <= kappa0 on the side of 0 that it belongs to. Then a_j s(z/a_j) + a_k s(z/|a_k|)
+  is at most (a_j + |a_k|) kappa0 in modulus: the linear parts cancel. (Frozen biases must be 0.)
 
 Source: own derivation.
 """
@@ -150,13 +150,19 @@ def _one_sided_rays(
     yield FlatRay("one side", [(role, j, direction)], a, size, why)
 
 
+def has_asymptotes(facts: ActivationFacts) -> bool:
+    """Return whether |s(z) - m z| <= kappa0 is proved: kappa0 is finite and s has no jumps."""
+    continuous = facts.smooth is Truth.PROVED or (facts.order is not None and facts.order >= 0)
+    return continuous and facts.kappa0.finite is Truth.PROVED
+
+
 def _side_bound(
     problem: Problem, point: Point, facts: ActivationFacts, j: int, weight: Fraction, both: bool
 ) -> Ball | None:
     """Bound |a_j s(z)| on the side: sup |s|, or kappa0 beyond 0 and balls between 0 and b_j."""
     if both and facts.sup_abs(0).finite is Truth.PROVED:
         return abs(ball(weight)) * _largest(facts.sup_abs(0))
-    if facts.kappa0.finite is not Truth.PROVED:
+    if not has_asymptotes(facts):
         return None
     bound = _largest(facts.kappa0)
     b = Fraction(0) if exact.is_trained(problem, "b") else exact.biases(point)[j]
@@ -169,7 +175,7 @@ def _side_bound(
 def _cancelling_rays(
     problem: Problem, point: Point, facts: ActivationFacts, role: str, a: list[Fraction]
 ) -> Iterator[FlatRay]:
-    if facts.kappa0.finite is not Truth.PROVED:
+    if not has_asymptotes(facts):
         return
     b = [Fraction(0)] * len(a) if exact.is_trained(problem, "b") else exact.biases(point)
     plus = next((k for k, w in enumerate(a) if w > 0 and b[k] == 0), None)

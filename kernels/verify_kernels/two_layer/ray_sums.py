@@ -54,7 +54,10 @@ def ray_sums(problem: Problem, point: Point, inner: list[Fraction], b0: Fraction
         totals = [a + b for a, b in zip(totals, (*terms, first, second), strict=True)]
     if reach_is_void(X, moved):
         return None
-    return RaySums([a / n for a in h], *(a / n for a in totals), vanishes=vanishes)
+    S, bend, slope_value, square, slope, curvature = (total / n for total in totals)
+    return RaySums(
+        [a / n for a in h], S, bend, slope_value, square, slope, curvature, vanishes=vanishes
+    )
 
 
 def reach_is_void(X: Array, moved: int) -> bool:
