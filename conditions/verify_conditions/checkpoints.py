@@ -29,7 +29,7 @@ def save_tensors(
     Args:
         path: ends in ``.npz`` or ``.safetensors``.
         tensors: by the names of the layout; the numbers are stored exactly.
-        declaration: ``family``, ``activation``, constants as exact text, ``data``, ``settings``, ...
+        declaration: ``family``, ``activation``, constants as exact text, ``data``, ``settings``...
 
     Raises:
         InputError: another suffix, or a tensor that takes the name of the declaration.
