@@ -8,8 +8,7 @@ place. Where the error may itself underflow the result moves unconditionally.
 Conventions: ``*_dn`` is used for lower ends only and ``*_up`` for upper ones, so an overflow in the
 inner direction gives the largest float instead of an infinity (the selects take a NaN, which then
 stands for that overflow, to the largest float). Operands are not NaN and their result is not (no
-0 inf, inf / inf, 0 / 0). A product or quotient with a zero operand is not special here: it is one
-step wide.
+inf / inf); 0 inf and 0 / 0 are 0 here and NaN in the instructions of other dialects.
 
 Error bound: c, e = fl(phi |c| + eta) with phi = 2^-53 (1 + 2^-52): fl(c - e) <= pred(c) and
 fl(c + e) >= succ(c) for finite c, gradual underflow, fused or not. TwoSum has no underflow error
@@ -30,6 +29,7 @@ PHI = float.fromhex("0x1.0000000000001p-53")
 ETA = float.fromhex("0x1p-1074")
 SAFE = float.fromhex("0x1p-960")
 LARGEST = float.fromhex("0x1.fffffffffffffp+1023")
+INFINITY = float("inf")
 
 
 def add_dn(a: float, b: float) -> float:
@@ -63,41 +63,45 @@ def sub_up(a: float, b: float) -> float:
 
 
 def mul_dn(a: float, b: float) -> float:
-    """Return a lower bound of a b."""
+    """Return a lower bound of a b; 0 if one of them is 0."""
     p = a * b
     e = fma(a, b, -p)
     below = p - fma(PHI, abs(p), ETA)
     kept = p if e >= 0.0 and abs(p) >= SAFE else below
-    return kept if kept < LARGEST else LARGEST
+    finite = kept if kept < LARGEST else LARGEST
+    return 0.0 if a == 0.0 or b == 0.0 else finite
 
 
 def mul_up(a: float, b: float) -> float:
-    """Return an upper bound of a b."""
+    """Return an upper bound of a b; 0 if one of them is 0."""
     p = a * b
     e = fma(a, b, -p)
     above = p + fma(PHI, abs(p), ETA)
     kept = p if e <= 0.0 and abs(p) >= SAFE else above
-    return kept if kept > -LARGEST else -LARGEST
+    finite = kept if kept > -LARGEST else -LARGEST
+    return 0.0 if a == 0.0 or b == 0.0 else finite
 
 
 def div_dn(a: float, b: float) -> float:
-    """Return a lower bound of a / b."""
+    """Return a lower bound of a / b; 0 if a is 0 or b infinite."""
     q = a / b
     r = fma(-q, b, a)
     e = r if b > 0.0 else -r
     below = q - fma(PHI, abs(q), ETA)
     kept = q if e >= 0.0 and abs(a) >= SAFE else below
-    return kept if kept < LARGEST else LARGEST
+    finite = kept if kept < LARGEST else LARGEST
+    return 0.0 if a == 0.0 or abs(b) == INFINITY else finite
 
 
 def div_up(a: float, b: float) -> float:
-    """Return an upper bound of a / b."""
+    """Return an upper bound of a / b; 0 if a is 0 or b infinite."""
     q = a / b
     r = fma(-q, b, a)
     e = r if b > 0.0 else -r
     above = q + fma(PHI, abs(q), ETA)
     kept = q if e <= 0.0 and abs(a) >= SAFE else above
-    return kept if kept > -LARGEST else -LARGEST
+    finite = kept if kept > -LARGEST else -LARGEST
+    return 0.0 if a == 0.0 or abs(b) == INFINITY else finite
 
 
 def sqrt_dn(a: float) -> float:

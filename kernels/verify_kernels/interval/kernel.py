@@ -74,12 +74,15 @@ class IntervalKernel:
         """The program as a function of the restricted subset, for other dialects."""
         return point_function(self.program, self.outputs, self.faults)
 
-    def __call__(self, lo: ArrayLike, hi: ArrayLike, *, refine: bool = False) -> IntervalValues:
+    def __call__(
+        self, lo: ArrayLike, hi: ArrayLike, *, out: Array | None = None, refine: bool = False
+    ) -> IntervalValues:
         """Enclose the values on boxes [lo, hi] of shape (k, n), or (n,) for one symbol.
 
         Args:
             lo: lower ends, float64 (others are refused unless they convert exactly), may be -inf.
             hi: upper ends, not below `lo`, may be +inf.
+            out: memory for the results, from `buffer`; the result then refers to it.
             refine: enclose again in ball arithmetic the lanes that are unbounded, or wide although
                 their box is narrow, and intersect. Slow for each such lane.
 
@@ -93,20 +96,27 @@ class IntervalKernel:
                 f"interval_kernel: expected lo and hi of one shape, "
                 f"but got {low.shape}, {high.shape}"
             )
-        found = self._run(False, low, high)
+        found = self._run(False, low, high, out)
         if refine:
             self._refine(low, high, found)
         return self._unpack(found)
 
-    def at(self, points: ArrayLike, *, refine: bool = False) -> IntervalValues:
+    def at(
+        self, points: ArrayLike, *, out: Array | None = None, refine: bool = False
+    ) -> IntervalValues:
         """Enclose the values at points of shape (k, n), or (n,) for one symbol.
+
+        Args:
+            points: finite, float64.
+            out: as for boxes.
+            refine: as for boxes.
 
         Raises:
             InputError: a coordinate that is not finite, or another shape.
             BackendError: the arithmetic of the thread is not IEEE 754 in round to nearest.
         """
         low = self._boxes(points)
-        found = self._run(True, low, low)
+        found = self._run(True, low, low, out)
         if refine:
             self._refine(low, low, found)
         return self._unpack(found)
@@ -134,13 +144,11 @@ class IntervalKernel:
             )
         return self._loops[points]
 
-    def _run(self, points: bool, low: Array, high: Array) -> Array:
+    def _run(self, points: bool, low: Array, high: Array, out: Array | None) -> Array:
         n = low.shape[1]
         loop = self._loop(points)
-        padding = -n % LANES
-        if padding:
-            low, high = (np.pad(ends, ((0, 0), (0, padding))) for ends in (low, high))
-        found = np.empty((2 * len(self.outputs), n + padding))
+        found = self.buffer(n) if out is None else self._checked(out, n)
+        whole = n - n % LANES
 
         def part(first: int, last: int) -> int:
             check_rounding()
@@ -148,17 +156,33 @@ class IntervalKernel:
 
         threads = numba.get_num_threads() if self.parallel and n >= PARALLEL_FROM else 1
         if threads == 1:
-            refused = part(0, n + padding)
+            refused = part(0, whole)
         else:
-            cuts = [(n * t // threads) // LANES * LANES for t in range(threads)] + [n + padding]
+            cuts = [(n * t // threads) // LANES * LANES for t in range(threads)] + [whole]
             with ThreadPoolExecutor(threads) as pool:
                 refused = sum(pool.map(part, cuts[:-1], cuts[1:]))
+        if whole < n:
+            last = [np.pad(ends[:, whole:], ((0, 0), (0, -n % LANES))) for ends in (low, high)]
+            rest = self.buffer(LANES)
+            refused += loop(last[0], last[1], rest, 0, LANES)
+            found[:, whole:] = rest[:, : n - whole]
         if refused:
             raise InputError(
                 "interval_kernel: expected boxes with lo <= hi that contain a real number, but got "
                 f"{refused} coordinates that are NaN, out of order or infinite points"
             )
-        return found[:, :n]
+        return found
+
+    def buffer(self, n: int) -> Array:
+        """Return an array for the results of n boxes, to be handed over as ``out`` many times."""
+        return np.empty((2 * len(self.outputs), n))
+
+    def _checked(self, out: Array, n: int) -> Array:
+        shape = (2 * len(self.outputs), n)
+        good = isinstance(out, np.ndarray) and out.dtype == np.float64 and out.shape == shape
+        if not good or not out.flags.c_contiguous or not out.flags.writeable:
+            raise InputError(f"interval_kernel: expected out from buffer({n}), but got {out!r}")
+        return out
 
     def _unpack(self, found: Array) -> IntervalValues:
         k, n = len(self.symbols), found.shape[1]

@@ -156,17 +156,31 @@ class _Lowering:
         p = self.program
         numerator, remaining = self._sigmoids(list(factors))
         denominator: list[int] = []
+        constants: list[int] = []
         scale = Fraction(1)
         for factor in remaining:
             number = rational(factor) if factor.is_Number else None
             power = _negative_power(factor)
             if number is not None:
                 scale *= number
+            elif not factor.free_symbols:
+                constants.append(self._constant(factor, power))
             elif power is not None:
                 denominator.append(p.powr(self.value(factor.base), -power))
             else:
                 numerator.append(self.value(factor))
+        if constants:  # one factor in place of several roundings
+            return p.mul(
+                reduce(p.mul, constants, p.constant(scale)),
+                self._quotient(numerator, denominator, Fraction(1)),
+            )
         return self._quotient(numerator, denominator, scale)
+
+    def _constant(self, factor: Any, power: Fraction | None) -> int:
+        p = self.program
+        if power is None:
+            return self.value(factor)
+        return p.apply("div", p.constant(1), p.powr(self.value(factor.base), -power))
 
     def _sigmoids(self, factors: list[Any]) -> tuple[list[int], list[Any]]:
         """Take (1 + exp(u))^-n out of the factors, with one exp(u) if n = 1 and there is one."""

@@ -39,37 +39,37 @@ def least(a: float, b: float) -> float:
 
 
 def product_dn(a: float, b: float) -> float:
-    """Return a lower bound of a b, where zero times infinity is zero."""
+    """Return a lower bound of a b, where zero times infinity (NaN) is zero."""
     p = mul_dn(a, b)
-    return 0.0 if a == 0.0 or b == 0.0 else p
+    return p if p == p else 0.0
 
 
 def product_up(a: float, b: float) -> float:
-    """Return an upper bound of a b, where zero times infinity is zero."""
+    """Return an upper bound of a b, where zero times infinity (NaN) is zero."""
     p = mul_up(a, b)
-    return 0.0 if a == 0.0 or b == 0.0 else p
+    return p if p == p else 0.0
 
 
 def quotient_dn(a: float, b: float) -> float:
-    """Return a lower bound of a / b for b >= 0, where 0 / b and a / inf are zero."""
+    """Return a lower bound of a / b for b >= 0, where 0 / 0 (NaN) is zero."""
     q = div_dn(a, abs(b))
-    return 0.0 if a == 0.0 or b == INFINITY else q
+    return q if q == q else 0.0
 
 
 def quotient_up(a: float, b: float) -> float:
-    """Return an upper bound of a / b for b >= 0, where 0 / b and a / inf are zero."""
+    """Return an upper bound of a / b for b >= 0, where 0 / 0 (NaN) is zero."""
     q = div_up(a, abs(b))
-    return 0.0 if a == 0.0 or b == INFINITY else q
+    return q if q == q else 0.0
 
 
 def least_modulus(xl: float, xh: float) -> float:
     """Return the least modulus of a point of the interval."""
-    return xl if xl >= 0.0 else (-xh if xh <= 0.0 else 0.0)
+    return 0.0 if xl < 0.0 and xh > 0.0 else least(abs(xl), abs(xh))
 
 
 def largest_modulus(xl: float, xh: float) -> float:
     """Return the largest modulus of a point of the interval."""
-    return largest(-xl, xh)
+    return largest(abs(xl), abs(xh))
 
 
 def iv_neg(xl: float, xh: float) -> tuple[float, float]:
@@ -108,11 +108,16 @@ def iv_mul_pp(xl: float, xh: float, yl: float, yh: float) -> tuple[float, float]
     return largest(mul_dn(largest(xl, 0.0), largest(yl, 0.0)), 0.0), product_up(xh, yh)
 
 
+def iv_scale(cl: float, ch: float, xl: float, xh: float) -> tuple[float, float]:
+    """Return c x for a finite c > 0."""
+    return mul_dn(cl if xl >= 0.0 else ch, xl), mul_up(ch if xh >= 0.0 else cl, xh)
+
+
 def iv_sqr(xl: float, xh: float) -> tuple[float, float]:
     """Return x^2; the lower end is >= 0."""
     m = least_modulus(xl, xh)
     n = largest_modulus(xl, xh)
-    return largest(mul_dn(m, m), 0.0), (0.0 if n == 0.0 else mul_up(n, n))
+    return largest(mul_dn(m, m), 0.0), mul_up(n, n)
 
 
 def iv_div(xl: float, xh: float, yl: float, yh: float) -> tuple[float, float]:

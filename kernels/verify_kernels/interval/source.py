@@ -59,6 +59,9 @@ class Printer:
 
     def _product(self, a: int, b: int) -> str:
         first, second = self.program.signs[a], self.program.signs[b]
+        for constant, other in ((a, b), (b, a)):
+            if self.program.balls[constant] is not None and self.program.positive[constant]:
+                return f"iv_scale({self._ends(constant, other)})"
         if first == PLUS and second == PLUS:
             return f"iv_mul_pp({self._ends(a, b)})"
         if first == PLUS:

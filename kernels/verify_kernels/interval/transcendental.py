@@ -43,20 +43,20 @@ LARGEST = float.fromhex("0x1.fffffffffffffp+1023")
 OMEGA = float.fromhex("0x1p-1022")
 TWO_ETA = float.fromhex("0x1p-1073")
 
-EXP_K = float.fromhex("0x1.0000000001000p-51")  # 3 u
-EXPM1_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
-LOG_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
-TANH_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
-SIGMOID_K = float.fromhex("0x1.8000000001800p-51")  # 5 u
-SOFTPLUS_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
-LOG1P_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
-ERF_K = float.fromhex("0x1.2000000001200p-50")  # 8 u
-ERFC_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
-ATAN_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
-TAN_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
-SINH_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
-COSH_K = float.fromhex("0x1.1000000001100p-49")  # 16 u
-CIRCLE_A = float.fromhex("0x1.4000000001400p-51")  # 4 u absolute for sin and cos, 1 u for |y| <= 1
+EXP_K = float.fromhex("0x1.6000000001600p-52")  # k = 7/4
+EXPM1_K = float.fromhex("0x1.3000000001300p-51")  # k = 15/4
+LOG_K = float.fromhex("0x1.1000000001100p-51")  # k = 13/4
+TANH_K = float.fromhex("0x1.4000000001400p-51")  # k = 4
+SIGMOID_K = float.fromhex("0x1.6000000001600p-51")  # k = 9/2
+SOFTPLUS_K = float.fromhex("0x1.0800000001080p-50")  # k = 29/4
+LOG1P_K = float.fromhex("0x1.4000000001400p-51")  # k = 4
+ERF_K = float.fromhex("0x1.c000000001c00p-52")  # k = 5/2
+ERFC_K = float.fromhex("0x1.7000000001700p-50")  # k = 21/2
+ATAN_K = float.fromhex("0x1.3000000001300p-51")  # k = 15/4
+TAN_K = float.fromhex("0x1.e000000001e00p-51")  # k = 13/2
+SINH_K = float.fromhex("0x1.a000000001a00p-51")  # k = 11/2
+COSH_K = float.fromhex("0x1.1000000001100p-51")  # k = 13/4
+CIRCLE_A = float.fromhex("0x1.a000000001a00p-52")  # a = 9/4, and 1 u for the rounding, |y| <= 1
 
 EXP_LEAST = -708.0  # the domain of the core
 EXP_LARGEST = 709.0
