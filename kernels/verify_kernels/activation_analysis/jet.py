@@ -227,6 +227,16 @@ def _atan(x: Ball, n: int) -> list[Ball]:
     return [_ends(lambda t: t.atan(), x)] + [slopes[k] / (k + 1) for k in range(n - 1)]
 
 
+def _asinh(x: Ball, n: int) -> list[Ball]:
+    """Return the coefficients of asinh, from (1 + x^2) a'' + x a' = 0."""
+    result = [_ends(lambda t: t.asinh(), x), _even(lambda t: 1 / (1 + t * t).sqrt(), x)]
+    quotient = _even(lambda t: 1 / (1 + t * t), x)
+    for k in range(n - 2):
+        factor = (2 * k + 1) * (k + 1) * x * result[k + 1] + k * k * result[k]
+        result.append(-quotient * factor / ((k + 1) * (k + 2)))
+    return result[:n]
+
+
 @lru_cache(maxsize=64)
 def tanh_polynomial(k: int) -> tuple[int, ...]:
     """Return P with tanh^(k) = sech^2 P(tanh), lowest coefficient first, for k >= 1."""
@@ -327,7 +337,7 @@ def _erfc(x: Ball, n: int) -> list[Ball]:
 
 _OUTER: dict[str, Callable[[Ball, int], list[Ball]]] = {
     "exp": _exp, "expm1": _expm1, "log": _log, "log1p": _log1p, "sin": _sin, "cos": _cos,
-    "sinh": _sinh, "cosh": _cosh, "atan": _atan, "tanh": _tanh, "sigmoid": _sigmoid,
+    "sinh": _sinh, "cosh": _cosh, "atan": _atan, "asinh": _asinh, "tanh": _tanh, "sigmoid": _sigmoid,
     "softplus": _softplus, "logcosh": _logcosh, "erf": _erf, "erfc": _erfc,
 }  # fmt: skip
 

@@ -184,6 +184,9 @@ def supremum(f: Expansion, slope: Expansion) -> TailSupremum | None:
         return TailSupremum(False, low, high.upper(), True)
     if len(f.terms) == bool(level) and not f.rest:  # the function is its level
         return TailSupremum(False, low, high.upper(), False)
+    vanishing = f.without(ONE)
+    if sign_of(vanishing) == -1:
+        return TailSupremum(False, low, high.upper(), False)
     return TailSupremum(False, low, f.ends_over(ONE)[1], False)
 
 
@@ -270,6 +273,6 @@ def growth(f: Expansion) -> str:
         return "exponential"
     if m.power == 0:
         return "logarithmic" if m.logs == 1 else "unknown"
-    if m.logs or m.power.denominator != 1:
+    if m.logs:
         return "unknown"
-    return _POWERS.get(int(m.power), "polynomial")
+    return _POWERS.get(int(m.power), "polynomial") if m.power.denominator == 1 else "polynomial"

@@ -208,8 +208,8 @@ def log(f: Expansion) -> Expansion:
     for (exponent, powers), value in m.exponent:
         part = Coefficient.product(powers, value)
         total = total + Expansion(line, {monomial(exponent): part})
-    if m.logs:
-        raise Unclear("a logarithm of a logarithm")
+    if m.logs:  # 0 <= log log w <= log w
+        total = total + Expansion(line, {}, {LOG: arb(abs(m.logs))})
     if m.power:
         total = total + Expansion(line, {LOG: Coefficient.rational(m.power)})
     if not c.is_still:
@@ -221,6 +221,17 @@ def log(f: Expansion) -> Expansion:
     coefficients = [Fraction(0)] + [Fraction((-1) ** (n + 1), n) for n in range(1, ORDER)]
     series = _taylor(coefficients, w, lambda reach: _geometric(reach) / ORDER)
     return total + Expansion.constant(line, logarithm(c)) + series
+
+
+def asinh(f: Expansion) -> Expansion:
+    """Return asinh(f)."""
+    found = _limit(f)
+    if found is None:
+        return Expansion.within(f.line, _monotone("asinh", f))
+    one = Expansion.constant(f.line, 1)
+    if found[0] < 0:
+        return -asinh(-f)
+    return log(f + power(one + f * f, Fraction(1, 2)))
 
 
 def sin_cos(f: Expansion) -> tuple[Expansion, Expansion]:

@@ -154,6 +154,11 @@ def _atan(f: Jet, n: int) -> Jet:
     return _integrated(of.atan(f[0]), lambda _, k: _times_slope(turned, f, k), n)
 
 
+def _asinh(f: Jet, n: int) -> Jet:
+    slope = _power(_plus_one(_product(f, f, n)), Fraction(-1, 2), n - 1) if n > 1 else []
+    return _integrated(of.asinh(f[0]), lambda _, k: _times_slope(slope, f, k), n)
+
+
 def _logistic(f: Jet, n: int) -> tuple[Jet, Jet]:
     """Return the jets of p = 1/(1 + exp(-f)) and q = 1 - p, from p' = p q f'."""
     p, q = of.logistic(f[0])
@@ -227,6 +232,7 @@ _RULES: dict[str, Callable[[Jet, int], Jet]] = {
     "cosh": _cosh,
     "logcosh": _logcosh,
     "atan": _atan,
+    "asinh": _asinh,
     "tanh": _tanh,
     "sigmoid": lambda f, n: _logistic(f, n)[0],
     "softplus": _softplus,

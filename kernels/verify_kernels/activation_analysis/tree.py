@@ -72,19 +72,21 @@ class Forest:
 
     def _shifted(self, total: Fraction, flat: list[Node]) -> Node:
         """Return total + flat, without the cancellation where it has a name."""
-        one = flat[0] if len(flat) == 1 else None
-        if one is not None and abs(total) == 1:
-            scale = Fraction(1)
-            if one.op == "mul" and one.args[0].op == "number" and len(one.args) == 2:
-                scale, one = one.args[0].data, one.args[1]
-            sign = self.number(total)
-            if one.op in ("erf", "tanh") and abs(scale) == 1:
-                inner = self.scaled(scale * total, one.args[0])
-                if one.op == "erf":
-                    return self.mul(sign, self.node("erfc", self.scaled(-1, inner)))
-                return self.mul(self.scaled(2, sign), self.node("sigmoid", self.scaled(2, inner)))
-            if one.op == "exp" and scale == -total:
-                return self.scaled(scale, self.node("expm1", one.args[0]))
+        if len(flat) != 1:
+            return self.node("add", *flat, self.number(total))
+        one, scale = flat[0], Fraction(1)
+        if one.op == "mul" and one.args[0].op == "number" and len(one.args) == 2:
+            scale, one = one.args[0].data, one.args[1]
+        if one.op in ("erf", "tanh") and abs(total) == 1 == abs(scale):
+            inner = self.scaled(scale * total, one.args[0])
+            if one.op == "erf":
+                return self.scaled(total, self.node("erfc", self.scaled(-1, inner)))
+            return self.scaled(2 * total, self.node("sigmoid", self.scaled(2, inner)))
+        if one.op == "exp" and scale == -total:
+            return self.scaled(scale, self.node("expm1", one.args[0]))
+        if one.op == "sigmoid" and scale == -2 * total:
+            half = self.scaled(Fraction(1, 2), one.args[0])
+            return self.scaled(-total, self.node("tanh", half))
         return self.node("add", *flat, self.number(total))
 
     def scaled(self, factor: int | Fraction, x: Node) -> Node:
@@ -129,6 +131,9 @@ class Forest:
             return self.node("softplus", power)
         if x.op == "add" and x.args[-1].op == "number" and x.args[-1].data == 1:
             return self.node("log1p", self.add(*x.args[:-1]))
+        operand = _plus_root(x)
+        if operand is not None:
+            return self.node("asinh", operand)
         if x.op == "cosh":
             return self.node("logcosh", x.args[0])
         return self.node("log", x)
@@ -153,6 +158,20 @@ class Forest:
                 self.node("sin", x), self.node("pow", self.node("cos", x), data=Fraction(-1))
             )
         return self.node(op, x)
+
+
+def _plus_root(x: Node) -> Node | None:
+    """Return u if the node is u + sqrt(1 + u^2)."""
+    if x.op != "add" or len(x.args) != 2:
+        return None
+    for u, root in (x.args, x.args[::-1]):
+        if root.op == "pow" and root.data == Fraction(1, 2) and root.args[0].op == "add":
+            inner = root.args[0].args
+            if len(inner) == 2 and inner[1].op == "number" and inner[1].data == 1:
+                square = inner[0]
+                if square.op == "pow" and square.data == 2 and square.args[0] is u:
+                    return u
+    return None
 
 
 def _one_plus_exp(x: Node) -> Node | None:
@@ -282,7 +301,7 @@ def parity(root: Node) -> int:
 
 
 _RISING = frozenset({
-    "exp", "expm1", "log", "log1p", "sinh", "tanh", "sigmoid", "softplus", "erf", "atan", "sign",
+    "exp", "expm1", "log", "log1p", "sinh", "tanh", "sigmoid", "softplus", "erf", "atan", "asinh", "sign",
 })  # fmt: skip
 
 
@@ -319,7 +338,7 @@ def _direction(node: Node, below: list[int | None]) -> int | None:
     return 0
 
 
-_ODD = frozenset({"sin", "atan", "tanh", "sinh", "erf", "sign"})
+_ODD = frozenset({"sin", "atan", "asinh", "tanh", "sinh", "erf", "sign"})
 _EVEN = frozenset({"cos", "cosh", "logcosh", "abs"})
 
 
