@@ -11,6 +11,7 @@ from verify.enclosure import Endpoint, endpoint_from_hex
 
 DIGITS = 6
 _MOST_DIGITS = 17
+_LONGEST = 11
 
 
 def _rounded(value: Fraction, digits: int, rounding: str) -> Decimal:
@@ -19,7 +20,7 @@ def _rounded(value: Fraction, digits: int, rounding: str) -> Decimal:
     return context.divide(Decimal(value.numerator), Decimal(value.denominator))
 
 
-def _plain(number: Decimal) -> str:
+def _plain(number: Decimal, longest: int = 15) -> str:
     """Write a decimal without superfluous zeros, in scientific form when it is long."""
     if number == 0:
         return "0"
@@ -29,7 +30,7 @@ def _plain(number: Decimal) -> str:
     minus = "-" if sign else ""
     if -5 <= order < 0:
         return f"{minus}0.{'0' * (-order - 1)}{digits}"
-    if 0 <= order < 15:
+    if 0 <= order < longest:
         whole = digits[: order + 1].ljust(order + 1, "0")
         part = digits[order + 1 :]
         return f"{minus}{whole}.{part}" if part else f"{minus}{whole}"
@@ -41,11 +42,13 @@ def _directed(value: Endpoint, digits: int, rounding: str) -> str:
     if isinstance(value, float):
         return "∞" if value > 0 else "-∞"
     number = _rounded(value, digits, rounding)
+    if abs(value) >= 10**digits:
+        return _plain(number, 15 if number == value else digits + 1)
     # 1 - 2^-52 must not read as 1: an end next to an integer gets the digits that separate them.
     while digits < _MOST_DIGITS and value.denominator != 1 and number == number.to_integral_value():
         digits += 1
         number = _rounded(value, digits, rounding)
-    if value.denominator != 1 and number == number.to_integral_value() and abs(number) < 10**6:
+    if value.denominator != 1 and number == number.to_integral_value():
         return _beside(value, int(number))
     return _plain(number)
 
@@ -82,18 +85,27 @@ def cut(value: Fraction, digits: int = 8) -> str:
     return f"{'-' * (value < 0)}{mantissa}…{mark}{exponent}"
 
 
+def rational(value: Fraction) -> str:
+    """Return an exact number as a short fraction or decimal, or cut with an ellipsis."""
+    if value.denominator.bit_length() < 30 and value.numerator.bit_length() < 60:
+        text = str(value)
+        if len(text) <= _LONGEST:
+            return text
+    return exact_decimal(value) or cut(value)
+
+
 def ends(record: Mapping[str, Any]) -> tuple[Endpoint, Endpoint]:
     """Return the exact ends of a record with the keys ``lo`` and ``hi``."""
     return endpoint_from_hex(str(record["lo"])), endpoint_from_hex(str(record["hi"]))
 
 
-def between(lo: Endpoint, hi: Endpoint) -> str:
+def between(lo: Endpoint, hi: Endpoint, digits: int = DIGITS) -> str:
     """Return an interval as text: the number if it is short, else outward rounded ends."""
     if lo == hi and isinstance(lo, Fraction) and (short := exact_decimal(lo)):
         return short
     left = "(" if isinstance(lo, float) else "["
     right = ")" if isinstance(hi, float) else "]"
-    return f"{left}{down(lo)}, {up(hi)}{right}"
+    return f"{left}{down(lo, digits)}, {up(hi, digits)}{right}"
 
 
 def related(lo: Endpoint, hi: Endpoint) -> str:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any
 
 from verify.errors import EnclosureError
-from verify_reports import _numbers
+from verify_reports import _numbers, _risk_witness
+from verify_reports._shown import CUT, MOST_ROWS, Shown
 from verify_reports._text import clean, counted, shorten
 
 Record = Mapping[str, Any]
-
-MOST_ROWS = 12
-_LONGEST = 11
 
 # kind -> (title, how to check it, whether a person can do that by hand)
 _KINDS = {
@@ -94,36 +91,8 @@ _KINDS = {
         False,
     ),
 }
-_CUT = "A number that ends in … is cut here; the exact one is stored with the certificate."
 _PARTS = {"equilibria": ("z1", "z2")}
 _HEADINGS = {"z1": "z", "z2": "z′"}
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A witness to be shown: a title, how to check it, and a table of named columns."""
-
-    title: str
-    check: str
-    columns: tuple[str, ...] = ()
-    rows: tuple[tuple[str, ...], ...] = ()
-    facts: tuple[tuple[str, str], ...] = ()
-    hidden: int = 0
-    by_hand: bool = False
-
-    def lines(self, *, width: int) -> Iterator[str]:
-        """Yield the witness as lines of text, the table with aligned columns."""
-        if self.check:
-            yield self.check
-        for name, text in self.facts:
-            yield f"{name} = {shorten(text, max(20, width - len(name) - 3))}"
-        if self.rows:
-            table = [self.columns, *self.rows]
-            sizes = [max(len(row[k]) for row in table) for k in range(len(self.columns))]
-            for row in table:
-                yield "  ".join(text.rjust(size) for text, size in zip(row, sizes, strict=True))
-        if self.hidden:
-            yield f"… {counted(self.hidden, 'more coordinate')}, stored with the certificate"
 
 
 def of_route(route: Record) -> list[Shown]:
@@ -139,8 +108,14 @@ def of_route(route: Record) -> list[Shown]:
 
 
 def shown(witness: Record) -> Shown:
-    """Return a witness for display; vectors as long as the longest become columns of a table."""
+    """Return a witness for display; vectors as long as the longest become columns of a table.
+
+    What is stored in an unexpected form is shown as it is.
+    """
     kind = clean(witness["kind"])
+    explained = _risk_witness.explained(kind, witness["data"])
+    if explained is not None:
+        return explained
     title, check, by_hand = _KINDS.get(kind, (kind.replace("-", " "), "", False))
     vectors: dict[str, list[str]] = {}
     facts: list[tuple[str, str]] = []
@@ -158,7 +133,7 @@ def shown(witness: Record) -> Shown:
     picked = _picked(columns, size) if columns else []
     rows = tuple((str(k), *(vector[k] for vector in columns.values())) for k in picked)
     if any("…" in text for row in rows for text in row):
-        check = f"{check} {_CUT}".strip()
+        check = f"{check} {CUT}".strip()
     return Shown(
         title=title,
         check=check,
@@ -230,13 +205,7 @@ def _number(value: Any) -> str | None:
         except (EnclosureError, KeyError, TypeError):
             return None
     exact = _exact(value)
-    if exact is None:
-        return None
-    if exact.denominator.bit_length() < 30 and exact.numerator.bit_length() < 60:
-        text = str(exact)
-        if len(text) <= _LONGEST:
-            return text
-    return _numbers.exact_decimal(exact) or _numbers.cut(exact)
+    return None if exact is None else _numbers.rational(exact)
 
 
 def _exact(value: Any) -> Fraction | None:
