@@ -1,6 +1,7 @@
 """What the README shows is run."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from verify.cli import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-ARRAYS, CHECKPOINT, MARKER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ARRAYS, CHECKPOINT, TWO_LAYER, MARKER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
 def test_the_two_models_of_the_readme_pass(tmp_path, monkeypatch, capsys):
@@ -23,6 +24,22 @@ def test_the_two_models_of_the_readme_pass(tmp_path, monkeypatch, capsys):
     exec(CHECKPOINT, names)
     assert main(["check", "model.pt", "--report", "report.html"]) == 0
     assert "<math" in (tmp_path / "report.html").read_text()
+
+
+def test_the_two_layer_network_of_the_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(ARRAYS, names)
+    exec(TWO_LAYER, names)
+    (command,) = re.findall(r"^verify (check two\.npz .*?)\n```", README, re.DOTALL | re.MULTILINE)
+    words = shlex.split(command.replace("\\\n", " "))
+    assert main(words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("certified radius", "gLip", "lambda_cvx", "guaranteed rate"):
+        assert word in told
+    trained = [word.replace("outer=frozen", "outer=trained") for word in words]
+    assert main(trained) == 1
+    assert main([*words, "--activation", "z*exp(-z**2)"]) == 0
 
 
 def test_the_marker_of_the_readme_works(pytester):
