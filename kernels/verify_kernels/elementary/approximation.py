@@ -30,7 +30,7 @@ def _exp_term(n: int) -> Exact:
 
 
 def _atanh_term(n: int) -> Exact:
-    return arb(fmpq(2, 2 * n + 3))
+    return arb(fmpq(1, (2 * n + 3) * 4 ** (n + 1)))
 
 
 def _atan_term(n: int) -> Exact:

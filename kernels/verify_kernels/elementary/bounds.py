@@ -50,8 +50,8 @@ def _relative(
 
 BOUNDS: dict[str, Bound] = {
     "exp": _relative("7/4", -708.0, 709.0, True, 0, None),
-    "expm1": _relative("15/4", -708.0, 709.0, True, -1, None),
-    "tanh": _relative("4", -MAX, MAX, True, -1, 1),
+    "expm1": _relative("17/4", -708.0, 709.0, True, -1, None),
+    "tanh": _relative("17/4", -MAX, MAX, True, -1, 1),
     "sigmoid": _relative("9/2", -708.0, MAX, True, 0, 1),
     "softplus": _relative("29/4", -708.0, MAX, True, 0, None),
     "log": _relative("13/4", OMEGA, MAX, True, None, None),
@@ -62,6 +62,6 @@ BOUNDS: dict[str, Bound] = {
     "cos": Bound(Fraction(0), Fraction("9/4"), -1e5, 1e5, None, -1, 1),
     "tan": _relative("13/2", -1e5, 1e5, None, None, None),
     "atan": _relative("15/4", -MAX, MAX, True, None, None),
-    "sinh": _relative("11/2", -709.0, 709.0, True, None, None),
+    "sinh": _relative("6", -709.0, 709.0, True, None, None),
     "cosh": _relative("13/4", -709.0, 709.0, None, 1, None),
 }

@@ -44,3 +44,9 @@ def loop(core: Any) -> Callable[..., None]:
             out[i] = core(x[i])
 
     return run  # type: ignore[no-any-return]
+
+
+@numba.njit  # type: ignore[untyped-decorator]
+def scalar_fma(a: float, b: float, c: float) -> float:
+    """Return a b + c as compiled code rounds it."""
+    return functions.fma(a, b, c)

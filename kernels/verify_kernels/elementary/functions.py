@@ -23,7 +23,6 @@ from verify_kernels.elementary.coefficients import (
     ATAN_8,
     ATAN_9,
     ATAN_10,
-    ATAN_11,
     ATANH_0,
     ATANH_1,
     ATANH_2,
@@ -87,7 +86,6 @@ from verify_kernels.elementary.coefficients import (
     EXP_7,
     EXP_8,
     EXP_9,
-    EXP_10,
     HALF_PI_1,
     HALF_PI_2,
     HALF_PI_3,
@@ -103,7 +101,6 @@ from verify_kernels.elementary.coefficients import (
     LOG_4,
     LOG_5,
     LOG_6,
-    LOG_7,
     QUARTER_PI_HIGH,
     QUARTER_PI_LOW,
     SIN_0,
@@ -143,8 +140,7 @@ def reduce_ln2(x: float, k: float) -> float:
 
 def exp_sum(r: float) -> float:
     """Return (exp(r) - 1 - r) / r^2 for |r| <= ln(2) / 2."""
-    q = fma(EXP_10, r, EXP_9)
-    q = fma(q, r, EXP_8)
+    q = fma(EXP_9, r, EXP_8)
     q = fma(q, r, EXP_7)
     q = fma(q, r, EXP_6)
     q = fma(q, r, EXP_5)
@@ -160,20 +156,26 @@ def expm1_reduced(r: float) -> float:
     return fma(r * r, exp_sum(r), r)
 
 
+def exp_reduced(r: float) -> float:
+    """Return exp(r) for |r| <= ln(2) / 2."""
+    return fma(fma(exp_sum(r), r, 1.0), r, 1.0)
+
+
+def scaled_up(y: float, shifted: float) -> float:
+    """Return 2^k y from 1.5 2^52 + k, for normal y and normal 2^k y: k is added to the exponent."""
+    return from_bits(bits(y) + (bits(shifted) << 52))
+
+
 def exp_core(x: float) -> float:
-    """Return exp(x) = 2^k (1 + (exp(r) - 1))."""
+    """Return exp(x) = 2^k exp(r)."""
     shifted = nearest_integer(x, LN2_INVERSE)
-    s = expm1_reduced(reduce_ln2(x, shifted - SHIFT))
-    scale = power_of_two(shifted)
-    return fma(scale, s, scale)
+    return scaled_up(exp_reduced(reduce_ln2(x, shifted - SHIFT)), shifted)
 
 
 def exp_times(x: float, shift: float) -> float:
     """Return 2^shift exp(x) for results in the range of exp_core; |x| <= 760."""
     shifted = nearest_integer(x, LN2_INVERSE)
-    s = expm1_reduced(reduce_ln2(x, shifted - SHIFT))
-    scale = power_of_two(shifted + shift)
-    return fma(scale, s, scale)
+    return scaled_up(exp_reduced(reduce_ln2(x, shifted - SHIFT)), shifted + shift)
 
 
 def expm1_core(x: float) -> float:
@@ -199,7 +201,7 @@ def sigmoid_core(x: float) -> float:
 
 
 def atanh_sum(z: float) -> float:
-    """Return 2 (atanh(s) / s - 1) / s^2 for z = s^2, 0 <= s <= 1/3."""
+    """Return (2 atanh(b / 2) / b - 1) / b^2 for z = b^2, 0 <= b <= 2/3."""
     p = fma(ATANH_11, z, ATANH_10)
     p = fma(p, z, ATANH_9)
     p = fma(p, z, ATANH_8)
@@ -214,11 +216,10 @@ def atanh_sum(z: float) -> float:
 
 
 def log1p_unit(y: float) -> float:
-    """Return log(1 + y) = 2 atanh(s), 2 s = 2 y / (2 + y), for 0 <= y <= 1."""
+    """Return log(1 + y) = 2 atanh(b / 2), b = 2 y / (2 + y), for 0 <= y <= 1."""
     b = 2.0 * y / (2.0 + y)
-    s = 0.5 * b
-    z = s * s
-    return fma(s * z, atanh_sum(z), b)
+    z = b * b
+    return fma(b * z, atanh_sum(z), b)
 
 
 def softplus_core(x: float) -> float:
@@ -243,9 +244,8 @@ def scaled_down(x: float, k: int) -> float:
 
 
 def log_sum(z: float) -> float:
-    """Return 2 (atanh(s) / s - 1) / s^2 for z = s^2, |s| <= 3 - 2 sqrt(2)."""
-    p = fma(LOG_7, z, LOG_6)
-    p = fma(p, z, LOG_5)
+    """Return (2 atanh(b / 2) / b - 1) / b^2 for z = b^2, |b| <= 2 (3 - 2 sqrt(2))."""
+    p = fma(LOG_6, z, LOG_5)
     p = fma(p, z, LOG_4)
     p = fma(p, z, LOG_3)
     p = fma(p, z, LOG_2)
@@ -254,11 +254,10 @@ def log_sum(z: float) -> float:
 
 
 def log1p_reduced(f: float) -> tuple[float, float, float]:
-    """Return a, p, b with a p + b near log(1 + f) = 2 atanh(s), b = 2 s = 2 f / (2 + f)."""
+    """Return a, p, b with a p + b near log(1 + f) = 2 atanh(b / 2), b = 2 f / (2 + f)."""
     b = 2.0 * f / (2.0 + f)
-    s = 0.5 * b
-    z = s * s
-    return s * z, log_sum(z), b
+    z = b * b
+    return b * z, log_sum(z), b
 
 
 def log_of_ratio(f: float, k: float) -> float:
@@ -440,8 +439,7 @@ def tan_core(x: float) -> float:
 
 def atan_sum(z: float) -> float:
     """Return (atan(t) / t - 1) / t^2 for z = t^2, |t| <= tan(pi / 8)."""
-    p = fma(ATAN_11, z, ATAN_10)
-    p = fma(p, z, ATAN_9)
+    p = fma(ATAN_10, z, ATAN_9)
     p = fma(p, z, ATAN_8)
     p = fma(p, z, ATAN_7)
     p = fma(p, z, ATAN_6)

@@ -32,7 +32,7 @@ def _exp_part(r: Real) -> Real:
 
 
 def _atanh_part(z: Real) -> Real:
-    return 2 * (mpmath.atanh(mpmath.sqrt(z)) / mpmath.sqrt(z) - 1) / z
+    return (2 * mpmath.atanh(mpmath.sqrt(z) / 2) / mpmath.sqrt(z) - 1) / z
 
 
 def _atan_part(z: Real) -> Real:
@@ -66,22 +66,22 @@ def _specifications() -> list[tuple[str, str, Any, str, str, int]]:
             _removable(_exp_part, lambda n: 1 / factorial(n + 2)),
             "-" + _LN2_HALF,
             _LN2_HALF,
-            10,
+            9,
         ),
         (
             "LOG",
-            "2 (atanh(s) / s - 1) / s^2 in s^2, s^2 <= 3 - 2 sqrt(2)",
-            _removable(_atanh_part, lambda n: mpmath.mpf(2) / (2 * n + 3)),
+            "(2 atanh(b / 2) / b - 1) / b^2 in b^2, b = 2 f / (2 + f), 1/2 <= (1 + f)^2 <= 2",
+            _removable(_atanh_part, lambda n: 1 / (mpmath.mpf(2 * n + 3) * 4 ** (n + 1))),
             "0",
-            "0.02945",
-            7,
+            "0.1178",
+            6,
         ),
         (
             "ATANH",
-            "2 (atanh(s) / s - 1) / s^2 in s^2, s <= 1/3",
-            _removable(_atanh_part, lambda n: mpmath.mpf(2) / (2 * n + 3)),
+            "(2 atanh(b / 2) / b - 1) / b^2 in b^2, 0 <= b <= 2/3",
+            _removable(_atanh_part, lambda n: 1 / (mpmath.mpf(2 * n + 3) * 4 ** (n + 1))),
             "0",
-            "0.1115",
+            "0.446",
             11,
         ),
         (
@@ -125,7 +125,7 @@ def _specifications() -> list[tuple[str, str, Any, str, str, int]]:
             _removable(_atan_part, lambda n: mpmath.mpf((-1) ** (n + 1)) / (2 * n + 3)),
             "0",
             "0.1747",
-            11,
+            10,
         ),
     ]
 

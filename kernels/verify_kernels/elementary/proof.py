@@ -34,8 +34,10 @@ from verify_kernels.elementary.proof_setting import (
     ball,
     edges,
     exact,
+    hull,
     mirrored,
     octaves,
+    pairs,
     pieces,
     tails,
     uniform,
@@ -88,7 +90,7 @@ def prove(name: str, proofs: Proofs | None = None) -> ProvedBound:
         proofs = Proofs() if proofs is None else proofs
         worst: Worst = getattr(proofs, name)
         bound = BOUNDS[name]
-        if name in _ZERO_AT_ZERO and proofs.setting.space({})[f"{name}_core"](0.0) != 0.0:
+        if name in _ZERO_AT_ZERO and proofs._plain(f"{name}_core")(0.0) != 0.0:
             raise ProofError(f"prove: expected {name}(0) = 0, but got another value")
         return ProvedBound(
             name,
@@ -145,15 +147,19 @@ class Proofs:
             raise ProofError(f"prove: expected cells within {_CELL}, but got {reach}")
         for k in range(first, last + 1):
             shifted = self.setting.SHIFT + k
-            if shifted - self.setting.SHIFT != k or self._plain_power(shifted) != math.ldexp(
-                1.0, k
-            ):
+            if shifted - self.setting.SHIFT != k or self._plain("power_of_two")(
+                shifted
+            ) != math.ldexp(1.0, k):
                 raise ProofError(f"prove: expected 2^k from its shifted exponent, but not for {k}")
         return range(first, last + 1)
 
+    def _plain(self, name: str) -> Callable[..., Any]:
+        """Return a function of the source without contracts."""
+        return self._space_without[name]
+
     @cached_property
-    def _plain_power(self) -> Callable[[float], float]:
-        return self.setting.space({})["power_of_two"]
+    def _space_without(self) -> Contracts:
+        return self.setting.space({})
 
     @cached_property
     def _reduction_error(self) -> Exact:
@@ -161,7 +167,7 @@ class Proofs:
 
         The reduction is odd in (x, k), so k > 0 suffices.
         """
-        reduce_ln2 = self.setting.space({})["reduce_ln2"]
+        reduce_ln2 = self._plain("reduce_ln2")
         setting, worst = self.setting, arb(0)
         ln2 = arb.const_log2()
         missing = abs(ln2 - arb(setting.LN2_HIGH) - arb(setting.LN2_LOW))
@@ -172,52 +178,52 @@ class Proofs:
             worst = worst.max(reduce_ln2(x, float(k)).error + k * missing)
         return worst
 
-    def _cells(self, count: int) -> list[tuple[float, float, Number]]:
-        """Return (lo, hi, exp(r) - 1) over the pieces of the reduced argument."""
-        source = self._space()["expm1_reduced"]
+    def _cells(self, kernel: str, count: int) -> list[tuple[float, float, Number]]:
+        """Return (lo, hi, exp(r) or exp(r) - 1) over the pieces of the reduced argument."""
+        source = self._space()[kernel]
         points = uniform(-_CELL, 0.0, count // 2) + uniform(0.0, _CELL, count // 2)[1:]
         found = []
         for lo, hi in pieces(points):
             r = Number(interval(lo, hi), self._reduction_error)
-            s = source(r)
-            found.append((lo, hi, s.replaced(r.ideal.expm1())))
+            truth = r.ideal.exp() if kernel == "exp_reduced" else r.ideal.expm1()
+            found.append((lo, hi, source(r).replaced(truth)))
         return found
-
-    @cached_property
-    def exp(self) -> Worst:
-        """Prove exp: the result is 2^k (1 + s) in every cell."""
-        worst = Worst()
-        run = self._program("exp_core")
-        bound = BOUNDS["exp"]
-        fine, coarse = self._cells(128), self._cells(32)
-        for k in self._exponents(bound.lo, bound.hi):
-            self._shifted = self.setting.SHIFT + k
-            for _, _, s in fine if k == 0 else coarse:
-                self._now = s
-                worst.see(run(None))
-        return worst
 
     def _program(self, name: str) -> Callable[[Any], Any]:
         """Return exp_core or expm1_core on the cell set by _shifted and _now."""
         contracts = {
             "nearest_integer": lambda x, inverse: self._shifted,
             "reduce_ln2": lambda x, k: None,
+            "exp_reduced": lambda r: self._now,
             "expm1_reduced": lambda r: self._now,
+            "scaled_up": lambda y, shifted: y * math.ldexp(1.0, int(shifted - self.setting.SHIFT)),
         }
         return self.setting.space(contracts)[name]
 
     @cached_property
+    def exp(self) -> Worst:
+        """Prove the bound of the exponential: in every cell a power of two times that of r."""
+        worst, run, bound = Worst("exp"), self._program("exp_core"), BOUNDS["exp"]
+        cells = self._cells("exp_reduced", 32)
+        for k in self._exponents(bound.lo, bound.hi):
+            self._shifted = self.setting.SHIFT + k
+            for _, _, y in cells:
+                self._now = y
+                worst.see(run(None))
+        return worst
+
+    @cached_property
     def expm1(self) -> Worst:
-        """Prove expm1; at k = 0 the reduced argument is x itself, which a run checks."""
-        worst, run = Worst(), self._program("expm1_core")
+        """Prove the bound of expm1; at k = 0 the reduced argument is x, which a run checks."""
+        worst, run, bound = Worst("expm1"), self._program("expm1_core"), BOUNDS["expm1"]
         table: dict[int, Exact] = {}
-        bound = BOUNDS["expm1"]
-        fine, coarse = self._cells(128), self._cells(32)
+        fine, coarse = (self._cells("expm1_reduced", count) for count in (128, 32))
+        wide = [(a[0], b[1], hull([a[2], b[2]])) for a, b in pairs(coarse)]
         for k in self._exponents(bound.lo, bound.hi):
             self._shifted = self.setting.SHIFT + k
             if k == 0:
                 continue
-            for lo, hi, s in fine if abs(k) <= 8 else coarse:
+            for lo, hi, s in fine if abs(k) <= 8 else coarse if abs(k) <= 60 else wide:
                 self._now = s
                 result = worst.see(run(None))
                 _enter(table, k * 0.6931471805599453 + lo, k * 0.6931471805599453 + hi, result)
@@ -228,7 +234,7 @@ class Proofs:
     def _near_expm1(self, worst: Worst, run: Callable[[Any], Any]) -> None:
         """Treat k = 0: pieces down to 2^-30 and tails, r = x."""
         space = self._space()
-        reduce_ln2, kernel = self.setting.space({})["reduce_ln2"], space["expm1_reduced"]
+        reduce_ln2, kernel = self._plain("reduce_ln2"), space["expm1_reduced"]
         self._shifted = self.setting.SHIFT
         points = edges(NEAR, _CELL, 32)
         numbers = [exact(lo, hi) for lo, hi in pieces(points)]
@@ -288,7 +294,7 @@ class Proofs:
     @cached_property
     def tanh(self) -> Worst:
         """Prove the bound of tanh: with E = exp(-2 x) - 1 the ideal result is the true one."""
-        worst, run = Worst(), self._space()["tanh_core"]
+        worst, run = Worst("tanh"), self._space()["tanh_core"]
         for lo, hi in pieces(edges(NEAR, 22.0, 32)):
             worst.run(run, lo, hi, finish=_clamped(22.0, lambda x: x.tanh()))
         worst.run(run, 22.0, BOUNDS["tanh"].hi, finish=_clamped(22.0, lambda x: x.tanh()))
@@ -299,7 +305,7 @@ class Proofs:
     @cached_property
     def sinh(self) -> Worst:
         """Prove sinh from E = exp(x) - 1."""
-        worst, run = Worst(), self._space()["sinh_core"]
+        worst, run = Worst("sinh"), self._space()["sinh_core"]
         for lo, hi in pieces(edges(NEAR, 64.0, 32) + uniform(64.0, BOUNDS["sinh"].hi, 700)[1:]):
             worst.run(run, lo, hi)
         for x in tails():
@@ -309,7 +315,7 @@ class Proofs:
     @cached_property
     def cosh(self) -> Worst:
         """Prove cosh from e = exp(x); even."""
-        worst, run = Worst(), self._space()["cosh_core"]
+        worst, run = Worst("cosh"), self._space()["cosh_core"]
         for lo, hi in pieces(uniform(0.0, 32.0, 1024) + uniform(32.0, BOUNDS["cosh"].hi, 700)[1:]):
             worst.run(run, lo, hi)
         return worst
@@ -317,7 +323,7 @@ class Proofs:
     @cached_property
     def sigmoid(self) -> Worst:
         """Prove sigmoid from e = exp(-|x|)."""
-        worst, run = Worst(), self._space()["sigmoid_core"]
+        worst, run = Worst("sigmoid"), self._space()["sigmoid_core"]
         points = (
             uniform(0.0, 1.0, 128) + uniform(1.0, 64.0, 504)[1:] + uniform(64.0, 708.0, 644)[1:]
         )
@@ -335,7 +341,7 @@ class Proofs:
     @cached_property
     def softplus(self) -> Worst:
         """Prove softplus from e = exp(-|x|)."""
-        worst, run = Worst(), self._space()["softplus_core"]
+        worst, run = Worst("softplus"), self._space()["softplus_core"]
         points = (
             uniform(0.0, 1.0, 128) + uniform(1.0, 64.0, 504)[1:] + uniform(64.0, 708.0, 644)[1:]
         )
@@ -392,10 +398,13 @@ class Proofs:
 
     def _run_logs(self, worst: Worst, exponents: range, error: Exact) -> None:
         """Treat all k != 0; f is known within the error."""
-        fine, coarse = self._log_cells(128, error), self._log_cells(24, error)
+        fine, coarse = self._log_cells(128, error), self._log_cells(32, error)
+        wide = []
+        for (f, left), (g, right) in pairs(coarse):
+            wide.append((hull([f, g]), tuple(hull(two) for two in zip(left, right, strict=True))))
         for k in exponents:
             if k:
-                for f, parts in fine if abs(k) <= 4 else coarse:
+                for f, parts in fine if abs(k) <= 4 else coarse if abs(k) <= 16 else wide:
                     worst.see(self._log_cell(k, f, parts))
 
     @cached_property
@@ -406,13 +415,13 @@ class Proofs:
         [C, C + 2^52) with the constant C of binary_exponent, so k runs over -1022 ... 1024, and
         down to -1075 for log_subnormal, which is the same with x scaled by 2^54.
         """
-        worst, space = Worst(), self._space()
+        worst, space = Worst("log"), self._space()
         self._run_logs(worst, range(-1075, 1025), arb(0))
         for lo, hi in _fractions(64, least=2.0**-53):
             f = exact(lo, hi)
             worst.see(self._log_cell(0, f, space["log1p_reduced"](f)))
         self._check_mantissas()
-        if self.setting.space({})["log_core"](1.0) != 0.0:
+        if self._plain("log_core")(1.0) != 0.0:
             raise ProofError("prove: expected log(1) = 0, but got another value")
         return worst
 
@@ -435,7 +444,7 @@ class Proofs:
         (1 + x) / 2^k - 1, |f| < 1/2, with an error of at most 2^-55; for k = 0 that is x itself.
         Rounding 1 + x moves f by at most 2^-53, which `_fractions` allows for.
         """
-        worst, space = Worst(), self._space()
+        worst, space = Worst("log1p"), self._space()
         self._run_logs(worst, range(-54, 1002), arb(2) ** -55)
         for lo, hi in _fractions(64, least=NEAR):
             f = exact(lo, hi)
@@ -450,7 +459,7 @@ class Proofs:
     @cached_property
     def erf(self) -> Worst:
         """Prove erf: a P(a^2) below 1, 1 - erfc(a) up to 6, erfc(6) beyond."""
-        worst, run = Worst(), self._space()["erf_core"]
+        worst, run = Worst("erf"), self._space()["erf_core"]
         for lo, hi in pieces(edges(NEAR, 1.0, 24) + uniform(1.0, 6.0, 160)[1:]):
             worst.run(run, lo, hi, finish=_clamped(6.0, lambda x: x.erf()))
         worst.run(run, 6.0, BOUNDS["erf"].hi, finish=_clamped(6.0, lambda x: x.erf()))
@@ -461,7 +470,7 @@ class Proofs:
     @cached_property
     def erfc(self) -> Worst:
         """Prove the bound of erfc; beyond 26.5 only the negative side is used."""
-        worst, run = Worst(), self._space()["erfc_core"]
+        worst, run = Worst("erfc"), self._space()["erfc_core"]
         points = uniform(0.0, 1.0, 256) + uniform(1.0, 6.0, 200)[1:] + uniform(6.0, 26.5, 800)[1:]
         for lo, hi in [*pieces(points), *pieces(mirrored(points))]:
             worst.run(run, lo, hi)
@@ -499,7 +508,7 @@ class Proofs:
         return self._sine("cos_core")
 
     def _sine(self, name: str) -> Worst:
-        worst, error = Worst(), self._quadrants.absolute_error
+        worst, error = Worst(name[:3]), self._quadrants.absolute_error
         for quadrant in range(4):
             run = self._on_quadrant(name, quadrant, "reduce_half_pi")
             for lo, hi in pieces(uniform(-0.7854, 0.0, 64) + uniform(0.0, 0.7854, 64)[1:]):
@@ -509,7 +518,7 @@ class Proofs:
     @cached_property
     def tan(self) -> Worst:
         """Prove tan; |r| has a positive lower bound over all floats with k != 0."""
-        worst, cells = Worst(), self._quadrants
+        worst, cells = Worst("tan"), self._quadrants
         for parity in (0, 1):
             run = self._on_quadrant("tan_core", parity, "reduce_half_pi_closely")
             points = edges(cells.least, 0.7854, 12)
@@ -519,7 +528,7 @@ class Proofs:
         for lo, hi in pieces(edges(NEAR, 0.7854, 12)):
             worst.see(run(exact(lo, hi)))
         for x in [*tails(), exact(NEAR, 0.7854)]:
-            if self.setting.space({})["reduce_half_pi_closely"](x, 0.0) is not x:
+            if self._plain("reduce_half_pi_closely")(x, 0.0) is not x:
                 raise ProofError("prove: expected r = x at k = 0, but got another value")
         for x in tails():
             worst.see(run(x))
@@ -528,7 +537,7 @@ class Proofs:
     @cached_property
     def atan(self) -> Worst:
         """Prove atan; pi / 4 and pi / 2 are sums of two constants."""
-        worst, run, setting = Worst(), self._space()["atan_core"], self.setting
+        worst, run, setting = Worst("atan"), self._space()["atan_core"], self.setting
         half = abs(arb.pi() / 2 - arb(setting.HALF_PI_HIGH) - arb(setting.HALF_PI_LOW))
         quarter = abs(arb.pi() / 4 - arb(setting.QUARTER_PI_HIGH) - arb(setting.QUARTER_PI_LOW))
         missing = half.max(quarter)

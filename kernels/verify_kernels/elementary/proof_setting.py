@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import types
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from fractions import Fraction
 from typing import Any
 
 from flint import arb
@@ -26,6 +27,7 @@ from verify_kernels.elementary.abstract_number import (
     _exponent,
     interval,
 )
+from verify_kernels.elementary.bounds import BOUNDS
 
 Exact = Any
 Contracts = dict[str, Callable[..., Any]]
@@ -36,8 +38,8 @@ DEEP = 2.0**-500  # below, squares may underflow
 # function -> prefix of its coefficients, ends of the argument on which it is used
 SUMS: dict[str, tuple[str, str, str]] = {
     "exp_sum": ("EXP", "-0.3466", "0.3466"),
-    "log_sum": ("LOG", "-0.001", "0.0305"),
-    "atanh_sum": ("ATANH", "-0.001", "0.112"),
+    "log_sum": ("LOG", "-0.0005", "0.1205"),
+    "atanh_sum": ("ATANH", "-0.0005", "0.4475"),
     "erf_ratio": ("ERF", "-0.001", "1.001"),
     "sine_sum": ("SIN", "-0.001", "0.617"),
     "cosine_sum": ("COS", "-0.001", "0.617"),
@@ -49,6 +51,14 @@ ERFCX_RANGE = ("0.99", "27.31")  # x = 4 (1 + t) / (1 - t)
 
 class ProofError(ArithmeticError):
     """A bound could not be proved."""
+
+
+def hull(numbers: Sequence[Number]) -> Number:
+    """Return one number for several pieces."""
+    ideal, error = numbers[0].ideal, numbers[0].error
+    for number in numbers[1:]:
+        ideal, error = ideal.union(number.ideal), error.max(number.error)
+    return Number(ideal, error)
 
 
 class Setting:
@@ -170,15 +180,27 @@ def pieces(points: list[float]) -> Iterator[tuple[float, float]]:
     return itertools.pairwise(points)
 
 
+def pairs(cells: Sequence[Any]) -> list[tuple[Any, Any]]:
+    """Return the cells two by two."""
+    return list(zip(cells[::2], cells[1::2], strict=True))
+
+
 def mirrored(points: list[float]) -> list[float]:
     """Return the negatives in increasing order."""
     return [-point for point in reversed(points)]
 
 
-class Worst:
-    """The largest error seen, over all pieces."""
+def _exactly(value: Fraction) -> Exact:
+    return arb(value.numerator) / value.denominator
 
-    def __init__(self) -> None:
+
+class Worst:
+    """The largest error of a function seen, over all pieces; more than the claim is an error."""
+
+    def __init__(self, name: str) -> None:
+        claim = BOUNDS[name]
+        self.name = name
+        self.limit = _exactly(claim.relative_u or claim.absolute_u) * arb(2) ** -53
         self.relative = self.absolute = self.eta = arb(0)
         self.pieces = 0
 
@@ -189,6 +211,10 @@ class Worst:
         bound = result.error if absolute else result.relative
         if bound is None or (absolute and (result.order or result.eta != 0)):
             raise ProofError(f"prove: expected a bounded error, but got none on {result.ideal}")
+        if not bound <= self.limit:
+            raise ProofError(
+                f"prove: expected an error of {self.name} of at most {self.limit}, but got {bound}"
+            )
         if absolute:
             self.absolute = self.absolute.max(bound)
         else:
