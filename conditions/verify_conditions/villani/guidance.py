@@ -26,6 +26,8 @@ def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort)
         return _repairs(problem)
     told = problem.declared
     said = []
+    if proved & {"bounded", "homogeneous", "logistic"}:
+        said.append("the proof holds for every lambda > 0, for these data and outer weights")
     if problem.standard and told.s is None:
         said.append("--set villani.s=... gives the certified radius and rates at that temperature")
     if proved & {"convex", "convex-logistic"}:

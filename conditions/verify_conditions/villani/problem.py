@@ -180,7 +180,15 @@ def prepare(
             "villani: expected the training data, on which the risk depends, but got none; "
             "add --data with X (n, d) and y (n,)"
         )
-    return Problem(network, data, run, told, _labels(data, network, told))
+    problem = Problem(network, data, run, told, _labels(data, network, told))
+    facts = problem.activation
+    if facts.defined is Truth.REFUTED:
+        why = facts.why.get("defined", "")
+        raise SettingsError(
+            f"--activation: expected a formula with a value at every real z, "
+            f"but got {network.activation}{f': {why}' if why else ''}"
+        )
+    return problem
 
 
 def _labels(data: Data, network: TwoLayer, told: Declared) -> Array:

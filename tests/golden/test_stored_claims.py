@@ -19,19 +19,22 @@ from verify.engine import check
 from verify.network import (
     Activation,
     AffineInput,
+    Data,
     Equilibrium,
     MonotoneWeight,
     PlainWeight,
     ScaledGaussianWeight,
+    TwoLayer,
 )
 from verify.statement import from_tree
 from verify.verdict import Truth
 
-HERE = Path(__file__).parent / "well_posedness"
+HERE = Path(__file__).parent
+FOLDERS = {"well-posedness": HERE / "well_posedness", "villani": HERE / "villani"}
 RELU = Activation("relu")
 
 
-def networks():
+def equilibria():
     rng = np.random.default_rng(7)
     dense = rng.standard_normal((6, 6)) / 6
     return {
@@ -52,17 +55,56 @@ def networks():
     }
 
 
-def certificate(name):
-    (made,) = check(networks()[name], conditions=["well-posedness"], effort=Effort(budget=20))
+def two_layer_cases():
+    """Networks on one small data set, with what is declared about their training."""
+    rng = np.random.default_rng(11)
+    W, a = rng.standard_normal((3, 2)), np.array([1.0, -0.5, 0.75])
+    frozen = {"outer": "frozen", "weight_decay": "1/10"}
+    more = {"s": "1/2", "step": "1/20", "init": "gaussian(1/2)", "noise": "minibatch"}
+    b = rng.standard_normal(3)
+    return {
+        "tanh": (TwoLayer(W, a, Activation.parse("tanh")), frozen | more | {"epsilon": "0.1"}),
+        "softplus": (TwoLayer(W, a, Activation.parse("softplus")), frozen | more),
+        "formula": (TwoLayer(W, a, Activation.parse("z + sin(z)")), frozen),
+        "biases": (TwoLayer(W, a, Activation.parse("sigmoid"), b, np.array(0.25)),
+                   frozen | {"bias": "regularised", "outer_bias": "frozen", "s": "1"}),
+        "logistic": (TwoLayer(W, a, Activation.parse("gelu")), frozen | {"loss": "logistic"}),
+        "trained": (TwoLayer(W, a, Activation.parse("tanh")), frozen | {"outer": "trained"}),
+        "kink": (TwoLayer(W, a, RELU), frozen),
+        "no-penalty": (TwoLayer(W, a, Activation.parse("tanh")), frozen | {"weight_decay": "0"}),
+        "pair": (TwoLayer(W, a, Activation.parse("square")), frozen),
+    }  # fmt: skip
+
+
+def two_layer_data():
+    rng = np.random.default_rng(12)
+    return Data(rng.standard_normal((7, 2)), np.sign(rng.standard_normal(7)))
+
+
+CASES = [
+    *(("well-posedness", name) for name in sorted(equilibria())),
+    *(("villani", name) for name in sorted(two_layer_cases())),
+]
+
+
+def certificate(condition, name):
+    if condition == "villani":
+        network, told = two_layer_cases()[name]
+        data, settings = two_layer_data(), {f"villani.{key}": told[key] for key in told}
+    else:
+        network, data, settings = equilibria()[name], None, None
+    (made,) = check(
+        network, data, conditions=[condition], settings=settings, effort=Effort(budget=20)
+    )
     return made
 
 
-@pytest.mark.parametrize("name", sorted(networks()))
-def test_certificate_has_not_drifted(name):
-    made = certificate(name)
+@pytest.mark.parametrize(("condition", "name"), CASES)
+def test_certificate_has_not_drifted(condition, name):
+    made = certificate(condition, name)
     if os.environ.get("VERIFY_REGEN") == "1":
-        write_certificates([made], HERE, name)
-    stored = read_certificate(HERE / f"{name}.well-posedness.json")
+        write_certificates([made], FOLDERS[condition], name)
+    stored = read_certificate(FOLDERS[condition] / f"{name}.{condition}.json")
     assert _words(made.claim) == _words(stored.claim)
     for old, new in zip(_numbers(stored.claim), _numbers(made.claim), strict=True):
         assert old.lo <= new.hi
@@ -71,10 +113,10 @@ def test_certificate_has_not_drifted(name):
             assert new.width <= 4 * old.width  # a tightness check: the same method, other BLAS
 
 
-@pytest.mark.parametrize("name", sorted(networks()))
-def test_stored_statements_decide_the_same_again(name):
+@pytest.mark.parametrize(("condition", "name"), CASES)
+def test_stored_statements_decide_the_same_again(condition, name):
     """The tree and the enclosures in the file alone give the truth that the file claims."""
-    claim = read_certificate(HERE / f"{name}.well-posedness.json").claim
+    claim = read_certificate(FOLDERS[condition] / f"{name}.{condition}.json").claim
     for route in claim["routes"]:
         for statement in route["statements"]:
             if statement["truth"] == "skipped":
@@ -92,7 +134,7 @@ def test_stored_statements_decide_the_same_again(name):
 def _words(claim):
     """Everything of a claim that must not depend on the machine."""
     kept = ("schema", "condition", "goal", "verdict", "sentence", "decided_by", "network",
-            "tensors", "settings", "scope", "speaks_about")  # fmt: skip
+            "tensors", "settings", "scope", "speaks_about", "side_statements")  # fmt: skip
     routes = [
         {key: route[key] for key in ("name", "goal", "direction", "truth")}
         | {"trees": [(s["tree"], s["latex"], s["truth"]) for s in route["statements"]]}
