@@ -32,7 +32,7 @@ EXPRESSIONS = {
     - sp.tanh(x * y),
 }
 LARGE = (1 << 22) + 64
-# Both ends of a box need their own exp; for the two formulas of one or two calls of the library that
+# Both ends of a box need their own exp; for the two formulas of one or two library calls that
 # is bound by the throughput of fused multiply-adds on machines that split wide vectors in two.
 TO_NUMPY = {"softplus": 0.85, "tanh'": 0.85, "gelu''": 0.6, "composite": 0.6}
 TO_LOOP = 1.4

@@ -173,7 +173,7 @@ def adversarial(kernel_lines, operation, embedded, count=4000):
     a, b = (rng.uniform(1, 2, (1, count)) * 2.0 ** rng.integers(-30, 30, (1, count)) for _ in "ab")
     low = np.concatenate([a, b])
     found = np.empty((2, count))
-    loop = compile_loop(kernel_lines, ["rl", "rh"], 2, points=True, embedded=embedded)
+    loop = compile_loop(kernel_lines, ["rl", "rh"], 2, points=True, embedded=embedded, stored=False)
     loop(low, low, found, 0, count)
     wrong = 0
     for p, q, lo, hi in zip(*low.tolist(), *found.tolist(), strict=True):
@@ -230,7 +230,7 @@ def test_without_a_widening_the_referee_sees_it(monkeypatch, constant, value, na
         points = rng.uniform(-5, 5, 4000) if box is None else np.array([box[0]])
         ends = points if box is None else np.array([box[1]])
         lines = [f"rl, rh = iv_{name}(x0l, x0h)"]
-        loop = compile_loop(lines, ["rl", "rh"], 1, points=False, embedded=False)
+        loop = compile_loop(lines, ["rl", "rh"], 1, points=False, embedded=False, stored=False)
         low, high = (np.resize(v, (1, 4000)) for v in (points, ends))
         found = np.empty((2, 4000))
         loop(low, high, found, 0, 4000)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,25 +12,28 @@ import numba
 import numpy as np
 from llvmlite import ir
 from numba import types
+from numba.core.registry import cpu_target
 from numba.extending import intrinsic
 
 from verify_kernels._rounding import Array
-from verify_kernels.interval import operations, transcendental
+from verify_kernels.interval import code_cache, operations, transcendental
 from verify_kernels.interval.vector_code import DOUBLE, LONG, Emitter
 
 POINTER = types.CPointer(types.float64)
 # low, high, found, lanes of a row, first lane, lane after the last -> refused ends
 SIGNATURE = types.int64(POINTER, POINTER, POINTER, types.int64, types.int64, types.int64)
 LANES = 8
+_LOADED: dict[str, Loop] = {}
+_COUNTER = itertools.count()
 VOCABULARY = {**vars(operations), **vars(transcendental)}
 
 
 class Loop:
     """A compiled program: encloses the results on the lanes of arrays."""
 
-    def __init__(self, compiled: Any, address: int) -> None:
+    def __init__(self, library: Any, address: int) -> None:
         """Keep what holds the machine code alive, and its address."""
-        self._compiled = compiled
+        self._library = library
         kinds = [ctypes.c_void_p] * 3 + [ctypes.c_int64] * 3
         self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
 
@@ -46,7 +50,13 @@ class Loop:
 
 
 def compile_loop(
-    lines: Sequence[str], results: Sequence[str], inputs: int, *, points: bool, embedded: bool
+    lines: Sequence[str],
+    results: Sequence[str],
+    inputs: int,
+    *,
+    points: bool,
+    embedded: bool,
+    stored: bool = True,
 ) -> Loop:
     """Compile the lines of a program.
 
@@ -56,17 +66,43 @@ def compile_loop(
         inputs: how many inputs there are.
         points: whether the two ends of every input are one number; then `high` is not read.
         embedded: single instructions for directed rounding, or the functions of `directed.py`.
+        stored: look for the machine code of earlier calls, and keep it for later ones.
     """
-    lanes = _lanes(lines, results, inputs, points, embedded)
+    name = code_cache.digest(tuple(lines), tuple(results), inputs, points, embedded, LANES)
+    if not stored:
+        lanes = _lanes(lines, results, inputs, points, embedded)
+        return _from_lines(f"{name}_{next(_COUNTER)}", lanes, stored=False)
+    if name not in _LOADED:
+        _LOADED[name] = _from_cache(name) or _from_lines(
+            name, _lanes(lines, results, inputs, points, embedded), stored=True
+        )
+    return _LOADED[name]
 
+
+def _from_lines(name: str, lanes: Any, *, stored: bool) -> Loop:
     def run(low: Any, high: Any, found: Any, length: int, first: int, last: int) -> int:
         refused = 0
         for j in range(first, last, LANES):
             refused += lanes(low, high, found, length, j)
         return refused
 
+    # The symbols in the machine code are made of this name: no two programs may share one.
+    run.__name__ = run.__qualname__ = f"loop_{name}"
     compiled = numba.cfunc(SIGNATURE, error_model="numpy", nopython=True)(run)
-    return Loop(compiled, compiled.address)
+    if stored:
+        _, _, (code, bitcode) = compiled._library.serialize_using_object_code()
+        code_cache.store(name, compiled.native_name, code, bitcode)
+    return Loop(compiled._library, compiled.address)
+
+
+def _from_cache(name: str) -> Loop | None:
+    found = code_cache.load(name)
+    if found is None or name not in found[0]:
+        return None
+    entry, code, bitcode = found
+    codegen = cpu_target.target_context.codegen()
+    library = codegen.unserialize_library((f"loop_{name}", "object", (code, bitcode)))
+    return Loop(library, library.get_pointer_to_function(entry))
 
 
 def _lanes(

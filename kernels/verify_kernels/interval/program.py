@@ -165,12 +165,10 @@ class Program:
     def _fault(self, node: Node) -> int | None:
         faults = [self.faults[k] for k in node.arguments]
         if node.operation == "select":
-            condition, one, other = node.arguments
             if faults[1] is None and faults[2] is None:
                 return faults[0]
-            chosen = self._check(
-                "select_fault", condition, *(-1 if f is None else f for f in faults[1:])
-            )
+            one, other = (-1 if fault is None else fault for fault in faults[1:])
+            chosen = self._check("select_fault", node.arguments[0], one, other)
             return self.either(faults[0], chosen)
         if node.operation == "powr":
             name = "negative_fault" if node.number > 0 else "not_positive_fault"

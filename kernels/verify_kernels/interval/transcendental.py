@@ -44,9 +44,9 @@ OMEGA = float.fromhex("0x1p-1022")
 TWO_ETA = float.fromhex("0x1p-1073")
 
 EXP_K = float.fromhex("0x1.6000000001600p-52")  # k = 7/4
-EXPM1_K = float.fromhex("0x1.3000000001300p-51")  # k = 15/4
+EXPM1_K = float.fromhex("0x1.5000000001500p-51")  # k = 17/4
 LOG_K = float.fromhex("0x1.1000000001100p-51")  # k = 13/4
-TANH_K = float.fromhex("0x1.4000000001400p-51")  # k = 4
+TANH_K = float.fromhex("0x1.5000000001500p-51")  # k = 17/4
 SIGMOID_K = float.fromhex("0x1.6000000001600p-51")  # k = 9/2
 SOFTPLUS_K = float.fromhex("0x1.0800000001080p-50")  # k = 29/4
 LOG1P_K = float.fromhex("0x1.4000000001400p-51")  # k = 4
@@ -54,7 +54,7 @@ ERF_K = float.fromhex("0x1.c000000001c00p-52")  # k = 5/2
 ERFC_K = float.fromhex("0x1.7000000001700p-50")  # k = 21/2
 ATAN_K = float.fromhex("0x1.3000000001300p-51")  # k = 15/4
 TAN_K = float.fromhex("0x1.e000000001e00p-51")  # k = 13/2
-SINH_K = float.fromhex("0x1.a000000001a00p-51")  # k = 11/2
+SINH_K = float.fromhex("0x1.c000000001c00p-51")  # k = 6
 COSH_K = float.fromhex("0x1.1000000001100p-51")  # k = 13/4
 CIRCLE_A = float.fromhex("0x1.a000000001a00p-52")  # a = 9/4, and 1 u for the rounding, |y| <= 1
 

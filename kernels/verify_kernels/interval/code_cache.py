@@ -1,0 +1,109 @@
+"""Machine code of kernels in a folder of the user, so that a kernel is compiled once.
+
+A file is named by the digest of all that its code depends on: the program, the sources of the
+operations, the compiler and the processor. It holds the digest of its own content, which is checked
+before use. The folder must belong to the user and be closed to others, else nothing is read or
+written. What cannot be read is compiled again; what cannot be written is kept in memory only.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import stat
+import sys
+import tempfile
+from functools import cache
+from pathlib import Path
+
+import llvmlite
+import numba
+from numba.core.registry import cpu_target
+
+from verify_kernels.elementary import coefficients, functions, primitives
+from verify_kernels.interval import directed, operations, transcendental, vector_code
+
+FORMAT = "verify interval code 1"
+NEWLINE = b"\n"
+
+
+def folder() -> Path:
+    """Return the folder of cached code, by the XDG convention.
+
+    Raises:
+        OSError: the user has no home.
+    """
+    root = os.environ.get("XDG_CACHE_HOME", "")
+    base = root if os.path.isabs(root) else os.path.expanduser("~/.cache")
+    if not os.path.isabs(base):
+        raise OSError("no folder for cached code")
+    return Path(base) / "verify" / "interval"
+
+
+@cache
+def _surroundings() -> tuple[str, ...]:
+    sources = (
+        Path(str(module.__file__)).read_text(encoding="utf-8")
+        for module in (
+            coefficients, functions, primitives, directed, operations, transcendental, vector_code,
+        )
+    )  # fmt: skip
+    machine = tuple(str(part) for part in cpu_target.target_context.codegen().magic_tuple())
+    versions = (sys.version, numba.__version__, llvmlite.__version__)
+    return (FORMAT, *versions, *machine, *sources)
+
+
+def digest(*parts: object) -> str:
+    """Return the digest of a program and of everything else that its machine code depends on."""
+    text = json.dumps([*_surroundings(), *map(repr, parts)])
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(name: str) -> tuple[str, bytes, bytes] | None:
+    """Return the entry point, the object code and the bitcode of a name, if they are intact."""
+    try:
+        if not _is_private(folder()):
+            return None
+        descriptor = os.open(folder() / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
+        with os.fdopen(descriptor, "rb") as file:
+            head, _, content = file.read().partition(NEWLINE)
+        about = json.loads(head)
+        whole = hashlib.sha256(content).hexdigest() == about["digest"]
+        if not whole or about["name"] != name or about["format"] != FORMAT:
+            return None
+        size = int(about["size"])
+        return str(about["entry"]), content[:size], content[size:]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def store(name: str, entry: str, code: bytes, bitcode: bytes) -> None:
+    """Write an entry, or do nothing where the folder does not allow it."""
+    content = code + bitcode
+    about = {
+        "format": FORMAT,
+        "name": name,
+        "entry": entry,
+        "size": len(code),
+        "digest": hashlib.sha256(content).hexdigest(),
+    }
+    with contextlib.suppress(OSError):
+        folder().mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not _is_private(folder()):
+            return
+        descriptor, temporary = tempfile.mkstemp(dir=folder())
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(json.dumps(about).encode() + NEWLINE + content)
+            os.replace(temporary, folder() / name)
+        except OSError:
+            os.unlink(temporary)
+
+
+def _is_private(place: Path) -> bool:
+    """Return whether a folder is the user's own and closed to everyone else."""
+    about = os.lstat(place)
+    own = not hasattr(os, "getuid") or about.st_uid == os.getuid()
+    return stat.S_ISDIR(about.st_mode) and own and not about.st_mode & 0o077
