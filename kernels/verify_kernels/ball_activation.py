@@ -1,4 +1,4 @@
-"""Activations and their slopes at balls of python-flint, for every named activation.
+"""Activations and their slopes at balls of python-flint, by name or from their formula.
 
 `value` encloses {s(x) : x in ball}; `slope` encloses the derivatives at all points of the ball,
 one-sided ones at a kink, as one interval, hence also every secant slope between its points. The
@@ -13,22 +13,26 @@ from typing import Any
 
 from flint import arb, fmpq
 
-from verify.errors import InputError
 from verify.network.activation import Activation
+from verify_kernels.activation_analysis.jet import jet, may_jump
 from verify_kernels.slopes import slope_class
 
 Ball = Any  # python-flint's arb
 
 
 def value(activation: Activation, ball: Ball) -> Ball:
-    """Return a ball that contains s(x) for every x of the ball; all of R if it is not finite.
-
-    Raises:
-        InputError: an activation without an entry.
-    """
+    """Return a ball that contains s(x) for every x of the ball; all of R if it is not finite."""
     if not ball.is_finite():
         return arb(0, float("inf"))
-    return _entry(activation)[0](ball, *map(_ball, activation.parameters))
+    entry = _TABLE.get(activation.name)
+    if entry is None:
+        plain = jet(activation, ball, 0)[0]
+        if may_jump(activation) or not plain.is_finite():
+            return plain
+        return _centred(
+            lambda t: jet(activation, t, 0)[0], lambda t: jet(activation, t, 1)[1], ball
+        )
+    return entry[0](ball, *map(_ball, activation.parameters))
 
 
 def slope(activation: Activation, ball: Ball) -> Ball:
@@ -37,24 +41,18 @@ def slope(activation: Activation, ball: Ball) -> Ball:
     Never wider than the slope class of the activation.
 
     Raises:
-        InputError: an activation without an entry.
+        InputError: an activation without a slope class.
     """
     known = slope_class(activation)
     whole = _ball(known.alpha).union(_ball(known.beta))
     if not ball.is_finite():
         return whole
-    found = _entry(activation)[1](ball, *map(_ball, activation.parameters))
-    return found.intersection(whole) if found.is_finite() else whole
-
-
-def _entry(activation: Activation) -> tuple[Callable[..., Ball], Callable[..., Ball]]:
     entry = _TABLE.get(activation.name)
     if entry is None:
-        raise InputError(
-            f"ball_activation: expected one of {', '.join(sorted(_TABLE))}, "
-            f"but got {str(activation)!r}"
-        )
-    return entry
+        found = jet(activation, ball, 1)[1]
+    else:
+        found = entry[1](ball, *map(_ball, activation.parameters))
+    return found.intersection(whole) if found.is_finite() else whole
 
 
 def _ball(number: Fraction) -> Ball:

@@ -11,7 +11,9 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from verify.errors import InputError
+from verify.network.activation import NAMES as KNOWN_NAMES
 from verify.network.activation import Activation
+from verify.verdict import Truth
 
 
 @dataclass(frozen=True)
@@ -41,16 +43,19 @@ class SlopeClass:
 
 
 def slope_class(activation: Activation) -> SlopeClass:
-    """Return the proved slope class of an activation.
+    """Return the proved slope class of an activation: its entry, or else what its formula shows.
 
     Raises:
-        InputError: no proved entry exists for this name or these parameters.
+        InputError: the parameters are wrong, or the secant slopes of the formula are unbounded or
+            not bounded by the analysis.
     """
     rule = _TABLE.get(activation.name)
+    if rule is None and (activation.text or activation.name in KNOWN_NAMES):
+        return _analysed(activation)
     if rule is None:
         raise InputError(
-            f"slope_class: expected an activation with proved slopes "
-            f"({', '.join(sorted(_TABLE))}), but got {str(activation)!r}"
+            f"slope_class: expected a formula or one of {', '.join(KNOWN_NAMES)}, "
+            f"but got {str(activation)!r}"
         )
     count = 1 if activation.name in _PARAMETRIC else 0
     if len(activation.parameters) != count:
@@ -59,6 +64,40 @@ def slope_class(activation: Activation) -> SlopeClass:
             f"but got {activation.parameters!r}"
         )
     return rule(activation)
+
+
+def _analysed(activation: Activation) -> SlopeClass:
+    """Return the class that the analysis of the formula proves; its ends are never attained."""
+    from verify_kernels.activation_analysis import analyse
+
+    facts = analyse(activation)
+    low, high = facts.secant.inf, facts.secant.sup
+    alpha, beta = low.value.lo, high.value.hi
+    if not (
+        low.finite is high.finite is Truth.PROVED
+        and isinstance(alpha, Fraction)
+        and isinstance(beta, Fraction)
+    ):
+        infinite = Truth.REFUTED in (low.finite, high.finite)
+        reason = facts.why.get("defined") if facts.defined is not Truth.PROVED else ""
+        raise InputError(
+            f"slope_class: expected an activation with bounded secant slopes, "
+            f"but got {str(activation)!r}, whose slopes are "
+            f"{'unbounded' if infinite else 'not bounded by the analysis'}"
+            f"{f' ({reason})' if reason else ''}"
+        )
+    return SlopeClass(
+        name=str(activation),
+        alpha=alpha,
+        beta=beta,
+        attains_alpha=False,
+        attains_beta=False,
+        bounded=facts.sup_abs(0).finite is Truth.PROVED,
+        piecewise_linear=False,
+        monotone=facts.monotone is Truth.PROVED,
+        why="range of sigma' from its formula, by branch and bound in ball arithmetic and "
+        "expansions at infinity",
+    )
 
 
 _Rule = Callable[[Activation], SlopeClass]

@@ -21,6 +21,7 @@ from verify_kernels.activation_analysis.tree import Node, postorder, tree_of
 Ball = Any  # python-flint's arb
 Series = Any  # python-flint's arb_series
 MAX_ORDER = 8
+BREAKING = frozenset({"sign", "piecewise"})
 
 
 def jet(activation: Activation, ball: Ball, order: int) -> list[Ball]:
@@ -43,6 +44,11 @@ def jet(activation: Activation, ball: Ball, order: int) -> list[Ball]:
     if not 0 <= order <= MAX_ORDER:
         raise InputError(f"jet: expected an order in 0..{MAX_ORDER}, but got {order!r}")
     return derivatives(tree_of(activation.formula()), ball, order)
+
+
+def may_jump(activation: Activation) -> bool:
+    """Return whether a formula holds sign or Piecewise, so that its value may jump."""
+    return any(node.op in BREAKING for node in postorder(tree_of(activation.formula())))
 
 
 def derivatives(root: Node, ball: Ball, order: int) -> list[Ball]:

@@ -11,14 +11,13 @@ from flint import arb, arb_series, ctx
 from verify.enclosure import Enclosure
 from verify_kernels.activation_analysis.exact_points import exact_derivatives, polynomial_degree
 from verify_kernels.activation_analysis.facts import Kink
-from verify_kernels.activation_analysis.jet import _HOLDS, _apply, constant, derivatives
+from verify_kernels.activation_analysis.jet import _HOLDS, BREAKING, _apply, constant, derivatives
 from verify_kernels.activation_analysis.pieces import Cut, Cutting, Piece
 from verify_kernels.activation_analysis.tree import Node, postorder
 
 Ball = Any
 ORDER = 8
 SMOOTH = 99  # all derivatives agree
-_BREAKING = frozenset({"sign", "piecewise"})
 
 
 @dataclass(frozen=True)
@@ -51,7 +50,7 @@ class Joint:
 
 def joints(root: Node, pieces: Sequence[Piece], cutting: Cutting) -> list[Joint]:
     """Return how the pieces meet, from left to right."""
-    breaking = any(node.op in _BREAKING for node in postorder(root))
+    breaking = any(node.op in BREAKING for node in postorder(root))
     result = []
     for before, after in zip(pieces, pieces[1:], strict=False):
         cut = before.high
