@@ -100,6 +100,13 @@ def decisions(problem: Problem, point: Point) -> Iterator[tuple[str, Evidence, b
             yield "outer", found, again
 
 
+def _storable(value: Any) -> bool:
+    """Whether a witness may hold the value: exact numbers, words, and lists of them."""
+    if isinstance(value, list):
+        return all(map(_storable, value))
+    return value is None or type(value) in (int, Fraction, str, bool)
+
+
 def _meets(enclosed: Enclosure, text: str | list[str]) -> bool:
     if isinstance(text, list):
         return bool(enclosed.lo <= Fraction(text[1]) and enclosed.hi >= Fraction(text[0]))
@@ -116,6 +123,9 @@ def test_no_verdict_of_the_records_is_contradicted() -> None:
             expected = record["verdicts"][f"{outer}/{bias}"]
             decided = list(decisions(problem, point))
             for name, evidence, again in decided:
+                assert evidence.how
+                assert evidence.witness is not None
+                assert all(map(_storable, evidence.witness.data.values())), name
                 says = "pass" if evidence.value is Truth.PROVED else "fail"
                 if {says, expected["truth"]} == {"pass", "fail"} or not again:
                     wrong.append((record["id"], outer, bias, name, expected))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify.network.activation import Activation
@@ -66,7 +67,8 @@ def tampered(evidence: Evidence, **changes: Any) -> Witness:
     [
         ("relu", 1), ("leaky_relu(0.1)", 1), ("hardtanh", 1), ("relu6", 1), ("abs", 1),
         ("elu(2)", 1), ("elu(1)", 2), ("softsign", 2), ("Max(z,0)**2", 2), ("Abs(tanh(z))", 1),
-        ("sign(z)", 0), ("Max(z,0)**3", 3),
+        ("sign(z)", 0), ("Max(z,0)**3", 3), ("Max(z-1/10,0)", 1),
+        ("Max(z,1/3)", 1), ("Abs(z**2-2)", 1),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("loss", ["squared", "logistic"])
@@ -99,6 +101,27 @@ def test_a_kinked_activation_alone_refutes_nothing() -> None:
     first = kinks.jump_at(repeated, point([1.0], 1), facts, zero, lowest=1)
     assert first is not None
     assert first.order == 2
+
+
+def test_a_kink_known_as_an_enclosure_needs_the_other_data_away() -> None:
+    """At 1/10 repeated inputs are at the kink together; a multiple so near is not told apart."""
+    facts = analyse(Activation.parse("Max(z-1/10,0)"))
+    assert not facts.kinks[0].place.is_exact
+    risk = problem("Max(z-1/10,0)", X=[[1.0], [1.0], [-2.0]], y=[1.0, -1.0, 3.0], W=1)
+    found = kinks.decide_smoothness(risk, point([1.0], 1), facts)
+    assert found.value is Truth.REFUTED
+    assert found.witness is not None
+    assert kinks.replay_kink(found.witness, risk, point([1.0], 1), facts)
+    assert found.witness.data["data"] == [0, 1]
+    assert found.witness.data["order"] == 2  # the first derivatives cancel
+    middle = kinks.places_of(facts)[0].middle
+    near = replace(risk, X=np.array([[1.0], [1.0 + 2.0**-52], [-2.0]]))
+    wide = replace(facts.kinks[0], place=Enclosure(middle - Fraction(1, 2**40), middle))
+    blurred = replace(facts, kinks=(wide,))
+    assert kinks.decide_smoothness(near, point([1.0], 1), facts).value is Truth.REFUTED
+    centre = kinks.places_of(blurred)[0].middle
+    line = kinks.Candidate(0, [centre], None, [Fraction(1)], [Fraction(1)], 0)
+    assert kinks.line_series(near, point([1.0], 1), blurred, line) is None
 
 
 def test_mirror_data_hide_the_kinks() -> None:

@@ -9,6 +9,10 @@ some m, phi^(m) has different limits from the two sides, so phi, hence f, is not
 For m = 1 the jump is J = c' (1/n) a_j (s'(k+) - s'(k-)) sum_K l'_i |x_i . v|: a kink of the
 activation alone does not make it nonzero, since terms of repeated or mirrored inputs may cancel.
 J = 0 everywhere refutes nothing, and one evaluated jump != 0 is the whole proof.
+
+Where the place of a kink is known as an enclosure only (1/10, sqrt 2), the stored weights put the
+datum at its middle, and the line meets the kink at some t within a known distance. Only data equal
+to it are at the kink there; the others must be proved to be away from every kink for all such t.
 """
 
 from __future__ import annotations
@@ -30,7 +34,7 @@ from verify_kernels.two_layer.ball_risk import Point, Problem
 from verify_kernels.two_layer.balls import Ball, ball, precision
 
 if TYPE_CHECKING:
-    from verify_kernels.activation_analysis import ActivationFacts
+    from verify_kernels.activation_analysis import ActivationFacts, Kink
 
 ORDER = 3  # the facts hold one-sided derivatives up to this order
 _WORK = 200_000  # products at the affected data beyond which a candidate is skipped
@@ -48,6 +52,7 @@ class Candidate:
             (neuron, row), or None.
         direction: v.
         outer: the outer weights.
+        datum: the datum that is put to the kink.
     """
 
     j: int
@@ -55,6 +60,22 @@ class Candidate:
     other: tuple[int, list[Fraction]] | None
     direction: list[Fraction]
     outer: list[Fraction]
+    datum: int = 0
+
+
+@dataclass(frozen=True)
+class Place:
+    """A kink: its place is within ``radius`` of ``middle``."""
+
+    middle: Fraction
+    radius: Fraction
+    kink: Kink
+
+
+def places_of(facts: ActivationFacts) -> list[Place]:
+    """Return the kinks of an activation, in rational numbers."""
+    ends = [(Fraction(kink.place.lo), Fraction(kink.place.hi), kink) for kink in facts.kinks]
+    return [Place((lo + hi) / 2, (hi - lo) / 2, kink) for lo, hi, kink in ends]
 
 
 def decide_smoothness(
@@ -76,7 +97,7 @@ def decide_smoothness(
     """
     if facts.smooth is Truth.PROVED:
         return Evidence(Truth.PROVED, how="the activation is C^infinity, hence so is the risk")
-    if not facts.kinks:
+    if not facts.kinks or not all(kink.place.is_bounded for kink in facts.kinks):
         return Evidence(Truth.UNDECIDED, why_open="the smoothness of the activation is not decided")
     with precision(bits):
         for candidate in _candidates(problem, point, facts):
@@ -132,10 +153,11 @@ def line_series(
     problem: Problem, point: Point, facts: ActivationFacts, candidate: Candidate
 ) -> tuple[list[Ball], list[Ball], list[int]] | None:
     """Return the one-sided Taylor coefficients of the affected data's part of phi, and the data."""
-    places = [(Fraction(kink.place.lo), kink) for kink in facts.kinks if kink.place.is_exact]
-    if len(places) != len(facts.kinks):
-        return None  # a kink whose place is not a known dyadic number: nothing can hit it exactly
-    hits = _affected(problem, point, candidate, [place for place, _ in places])
+    places = places_of(facts)
+    if any(place.radius for place in places):
+        hits = _affected_about(problem, point, candidate, places)
+    else:
+        hits = _affected(problem, point, candidate, [place.middle for place in places])
     if not hits or len(hits) * len(candidate.outer) * len(candidate.row) > _WORK:
         return None
     right, left = [ball(0)] * (ORDER + 1), [ball(0)] * (ORDER + 1)
@@ -143,7 +165,7 @@ def line_series(
         speed = exact.dot(_extended(problem, i), candidate.direction)
         if speed == 0:
             continue
-        kink = places[at][1]
+        kink = places[at].kink
         up, down = (kink.right, kink.left) if speed > 0 else (kink.left, kink.right)
         still = _rest_of_output(problem, point, candidate, i)
         for total, one_sided in ((right, up), (left, down)):
@@ -160,7 +182,9 @@ def replay_kink(
     """Return whether the stored jump is there: it meets the stored enclosure and is not 0."""
     data = witness.data
     other = None if data["other"] is None else (data["other"], data["other_row"])
-    candidate = Candidate(data["j"], data["row"], other, data["direction"], data["outer"])
+    candidate = Candidate(
+        data["j"], data["row"], other, data["direction"], data["outer"], data["datum"]
+    )
     with precision(bits):
         found = jump_at(problem, point, facts, candidate, lowest=data["order"])
         if found is None or found.order != data["order"] or found.data != data["data"]:
@@ -178,6 +202,7 @@ def _refuted(candidate: Candidate, found: Jump) -> Evidence:
         "other_row": None if other is None else other[1],
         "direction": candidate.direction,
         "outer": candidate.outer,
+        "datum": candidate.datum,
         "data": found.data,
         "order": found.order,
         "right": exact.interval(found.right),
@@ -214,6 +239,36 @@ def _affected(
     for i in _near(X, candidate.row, offset, places):
         z = exact.dot(candidate.row, _extended(problem, i)) + offset
         found += [(i, at) for at, place in enumerate(places) if z == place]
+    return found
+
+
+def _affected_about(
+    problem: Problem, point: Point, candidate: Candidate, places: Sequence[Place]
+) -> list[tuple[int, int]]:
+    """Return the data equal to the chosen one if all others are away from every kink, else none.
+
+    The line meets the kink at |t| <= radius/|x.v|, where a pre-activation z_i has moved by at
+    most radius |x_i.v|/|x.v|.
+    """
+    X, offset = exact.inputs(problem), _offset(problem, point, candidate.j)
+    if len(X) * len(candidate.row) > _WORK:
+        return []
+    x = _extended(problem, candidate.datum)
+    start = exact.dot(candidate.row, x) + offset
+    at = next((k for k, place in enumerate(places) if place.middle == start), None)
+    speed = abs(exact.dot(x, candidate.direction))
+    if at is None or speed == 0:
+        return []
+    found = []
+    for i in range(len(X)):
+        other = _extended(problem, i)
+        if other == x:
+            found.append((i, at))
+            continue
+        z = exact.dot(candidate.row, other) + offset
+        moved = places[at].radius * abs(exact.dot(other, candidate.direction)) / speed
+        if any(abs(z - place.middle) <= place.radius + moved for place in places):
+            return []
     return found
 
 
@@ -297,7 +352,7 @@ def _candidates(problem: Problem, point: Point, facts: ActivationFacts) -> Itera
         a = [Fraction(1)] * len(a)
     neurons = [j for j, weight in enumerate(a) if weight != 0]
     moving = np.flatnonzero(X.any(axis=1) | trained_bias)[:6].tolist()
-    places = [Fraction(kink.place.lo) for kink in facts.kinks if kink.place.is_exact]
+    places = [place.middle for place in places_of(facts)]
     for push in (0, 1, -1, 3, -3, 17):
         for j in neurons[:3]:
             own = exact.fractions(list(point.W[j]))
@@ -316,7 +371,7 @@ def _candidates(problem: Problem, point: Point, facts: ActivationFacts) -> Itera
                     for start in (own, [Fraction(0)] * len(x)):
                         step = (target - exact.dot(start, x)) / square
                         row = [w + step * v for w, v in zip(start, x, strict=True)]
-                        yield Candidate(j, row, other, x, a)
+                        yield Candidate(j, row, other, x, a, i)
 
 
 @contextmanager
