@@ -20,6 +20,8 @@ from verify_conditions.villani import formulas as fm
 from verify_conditions.villani import quantities as q
 from verify_conditions.villani.evidence import number
 from verify_conditions.villani.problem import Problem
+from verify_conditions.villani.special import risk_of
+from verify_kernels.two_layer.noise_rank import noise_spectrum
 
 _LATEX = {
     item.symbol: item.latex
@@ -65,7 +67,7 @@ def consequences(
     proved = {o.route.name for o in outcomes if o.tried and o.truth is Truth.PROVED}
     refuted = {o.route.name for o in outcomes if o.tried and o.truth is Truth.REFUTED}
     numbers = Numbers(problem, effort)
-    found = [*_conversion(problem)]
+    found = [*_conversion(problem), *_noise(problem)]
     if problem.standard and problem.smallest_decay > 0:
         found += _penalties(numbers, proved | refuted)
         found += _radii(numbers, proved)
@@ -92,6 +94,27 @@ def _conversion(problem: Problem) -> Iterator[Consequence]:
                 f"{meaning} if the loss is written as the half mean of the squares",
                 Enclosure.outward(value, value), latex, "conversion",
             )  # fmt: skip
+
+
+def _noise(problem: Problem) -> Iterator[Consequence]:
+    """The spectrum of the covariance of single-sample gradients at the stored weights."""
+    if problem.declared.noise != "minibatch":
+        return
+    spectrum = noise_spectrum(*risk_of(problem))
+    if not spectrum:
+        return
+    top = max(found.value for found in spectrum)
+    floor = top * 1e-12
+    rank = sum(found.value > floor for found in spectrum)
+    yield Consequence(
+        "largest eigenvalue of the noise covariance", "of the gradients of single samples at the "
+        "stored weights; isotropic noise would have it in every direction",
+        Measurement(top, spectrum[0].how), "", "",
+    )  # fmt: skip
+    yield Consequence(
+        "directions with noise", f"eigenvalues above 1e-12 of the largest, of {len(spectrum)}",
+        Measurement(float(rank), spectrum[0].how), "", "",
+    )  # fmt: skip
 
 
 def _penalties(numbers: Numbers, tried: set[str]) -> Iterator[Consequence]:

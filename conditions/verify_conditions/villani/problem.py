@@ -67,7 +67,7 @@ class Problem:
     @property
     def dimension(self) -> int:
         """D, the number of trained parameters."""
-        p, d = self.network.W.shape
+        p, d = self.network.width, self.network.dimension
         count = p * d + (p if self.augmented else 0)
         count += p if self.declared.outer == "trained" else 0
         return count + (1 if self.declared.outer_bias in _TRAINED else 0)
@@ -75,7 +75,7 @@ class Problem:
     @property
     def penalty_trace(self) -> Fraction:
         """The Laplacian of the quadratic penalties."""
-        p, d = self.network.W.shape
+        p, d = self.network.width, self.network.dimension
         told = self.declared
         biases = told.bias_decay * p if self.augmented else Fraction(0)
         return told.decay * p * d + biases + told.outer_bias_decay
