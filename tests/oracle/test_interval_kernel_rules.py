@@ -246,3 +246,50 @@ def test_without_a_widening_the_referee_sees_it(monkeypatch, constant, value, na
     assert wrong() == 0
     monkeypatch.setattr(transcendental, constant, value)
     assert wrong() > 0
+
+
+@pytest.mark.skipif(not has_embedded_rounding(), reason="no instructions with their own rounding")
+def test_error_terms_are_never_tighter_than_the_instructions_and_rarely_wider():
+    rng = np.random.default_rng(17)
+    bits = rng.integers(-(2**63), 2**63 - 1, (4, 40_000))
+    ends = np.where((bits >> 52) & 0x7FF == 0x7FF, bits & ~(1 << 52), bits).view(np.float64)
+    ends[:, ::4] = rng.integers(-3, 4, ends[:, ::4].shape)
+    ends[2:, 1::4] = ends[:2, 1::4] * (1 + 2.0**-40)
+    with np.errstate(all="ignore"):
+        lo, hi = np.minimum(ends[::2], ends[1::2]), np.maximum(ends[::2], ends[1::2])
+    lo, hi = np.nan_to_num(lo), np.nan_to_num(hi)
+    lo[:, 2::40] = -INF
+    hi[:, 3::40] = INF
+    for name in ("add", "sub", "mul", "div", "sqr", "sqrt", "recip"):
+        operands = [(lo[k], hi[k]) for k in range(2 if name in ("add", "sub", "mul", "div") else 1)]
+        tight = apply(name, *operands, embedded=True)
+        found = apply(name, *operands, embedded=False)
+        empty = tight[0] > tight[1]
+        assert (found[0] <= tight[0]).all(), name
+        assert (found[1] >= tight[1]).all(), name
+        assert np.array_equal(empty, found[0] > found[1])
+        same = (found[0] == tight[0]) & (found[1] == tight[1])
+        assert same.mean() > 0.75, (name, same.mean())
+
+
+def test_formulas_of_activations_have_kernels_with_two_derivatives():
+    from verify.network.expression import parse_expression, variable
+
+    points = np.array([-7.5, -1.1, -0.25, 0.3, 1.5, 12.0])
+    for text in (
+        "tanh(z)", "sigmoid(z)", "softplus(2*z)/2", "z*sigmoid(z)", "z*tanh(softplus(z))",
+        "z/2*(1+erf(z/sqrt(2)))", "z/2*(1+tanh(sqrt(2/pi)*(z+44715/1000000*z**3)))", "sin(z)",
+        "atan(z)", "z/(1+abs(z))", "max(z,0)", "max(-1,min(1,z))", "abs(z)", "z**2",
+        "Piecewise((z, z > 0), (expm1(z), True))", "log1p(exp(-abs(z)))", "E**(-z**2)", "z",
+        "sqrt(1+z**2)", "cosh(z)/(1+cosh(z))", "sign(z)*log1p(abs(z))", "z**3/(1+z**2)",
+    ):  # fmt: skip
+        kernel = IntervalKernel(parse_expression(text), (variable(),), 2, False)
+        found = kernel(points - 1e-9, points + 1e-9)
+        ends = [(found.lo, found.hi), *((a.lo[0], a.hi[0]) for a in (found.gradient,))]
+        ends.append((found.hessian.lo[0, 0], found.hessian.hi[0, 0]))
+        for lane, point in enumerate(points):
+            for (lo, hi), (low, high) in zip(ends, kernel.reference([point], [point]), strict=True):
+                assert math.isfinite(lo[lane]), text
+                assert lo[lane] <= high, text
+                assert low <= hi[lane], text
+                assert hi[lane] - lo[lane] < 1e-6 * max(1, abs(lo[lane])), text

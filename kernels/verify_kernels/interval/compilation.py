@@ -19,7 +19,7 @@ from verify_kernels._rounding import Array
 from verify_kernels.interval import code_cache, operations, transcendental
 from verify_kernels.interval.vector_code import DOUBLE, LONG, Emitter
 
-POINTER = types.CPointer(types.float64)
+POINTER = types.CPointer(types.float64)  # type: ignore[no-untyped-call]
 # low, high, found, lanes of a row, first lane, lane after the last -> refused ends
 SIGNATURE = types.int64(POINTER, POINTER, POINTER, types.int64, types.int64, types.int64)
 LANES = 8
@@ -88,7 +88,7 @@ def _from_lines(name: str, lanes: Any, *, stored: bool) -> Loop:
 
     # The symbols in the machine code are made of this name: no two programs may share one.
     run.__name__ = run.__qualname__ = f"loop_{name}"
-    compiled = numba.cfunc(SIGNATURE, error_model="numpy", nopython=True)(run)
+    compiled: Any = numba.cfunc(SIGNATURE, error_model="numpy")(run)
     if stored:
         _, _, (code, bitcode) = compiled._library.serialize_using_object_code()
         code_cache.store(name, compiled.native_name, code, bitcode)
@@ -111,7 +111,7 @@ def _lanes(
     body = ast.parse("\n".join(lines)).body
     vector = ir.VectorType(DOUBLE, LANES)
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def lanes(typing: Any, low: Any, high: Any, found: Any, length: Any, lane: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             rows, position = arguments[:3], arguments[4]

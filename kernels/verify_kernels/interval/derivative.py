@@ -98,6 +98,11 @@ class Derivatives:
             return p.constant(0)
         return self._chain(value, node, parts)
 
+    def _times(self, slope: int, factor: int) -> int:
+        """Return a product; zero slopes drop faults that the value itself keeps."""
+        p = self.program
+        return p.constant(0) if p.exact(slope) == 0 else p.mul(slope, factor)
+
     def _extreme(self, node: Node, parts: list[int]) -> int:
         """Return the derivative of min or max: of the smaller or larger one, the hull at a tie."""
         p = self.program
@@ -119,9 +124,9 @@ class Derivatives:
             return p.sub(*parts)
         x = node.arguments[0]
         if node.operation == "mul":
-            return p.add(p.mul(parts[0], node.arguments[1]), p.mul(x, parts[1]))
+            return p.add(self._times(parts[0], node.arguments[1]), self._times(parts[1], x))
         if node.operation == "div":
-            return p.div(p.sub(parts[0], p.mul(value, parts[1])), node.arguments[1])
+            return p.div(p.sub(parts[0], self._times(parts[1], value)), node.arguments[1])
         if node.operation == "pown":
             slope = p.mul(p.constant(node.number), p.pown(x, node.number - 1))
             return p.mul(slope, parts[0])

@@ -95,7 +95,7 @@ class Emitter:
 
     def one(self, node: ast.expr, names: dict[str, Any], known: Mapping[str, Any]) -> Any:
         """Write an expression with one result."""
-        if isinstance(node, ast.Constant):
+        if isinstance(node, ast.Constant) and isinstance(node.value, float | int):
             return self.constant(node.value)
         if isinstance(node, ast.Name):
             return names[node.id] if node.id in names else self.constant(known[node.id])
@@ -112,7 +112,7 @@ class Emitter:
         if isinstance(node, ast.BinOp):
             left, right = (self.one(k, names, known) for k in (node.left, node.right))
             table = _FLOAT if _is_float(left) else _INTEGER
-            return getattr(self.builder, table[type(node.op)])(left, right)  # type: ignore[index]
+            return getattr(self.builder, table[type(node.op)])(left, right)
         return self._logical(node, names, known)
 
     def _logical(self, node: ast.expr, names: dict[str, Any], known: Mapping[str, Any]) -> Any:
@@ -125,7 +125,7 @@ class Emitter:
         if isinstance(node, ast.Compare) and len(node.ops) == 1:
             left, right = (self.one(k, names, known) for k in (node.left, node.comparators[0]))
             compare = self.builder.fcmp_ordered if _is_float(left) else self.builder.icmp_signed
-            return compare(_COMPARISONS[type(node.ops[0])], left, right)  # type: ignore[index]
+            return compare(_COMPARISONS[type(node.ops[0])], left, right)
         raise InputError(
             f"vector_code: expected an expression of the restricted subset, "
             f"but got {ast.unparse(node)!r}"
