@@ -21,7 +21,7 @@ from verify_conditions.villani import quantities as q
 from verify_conditions.villani.evidence import number
 from verify_conditions.villani.problem import Problem
 from verify_conditions.villani.special import risk_of
-from verify_kernels.two_layer.noise_rank import noise_spectrum
+from verify_kernels.two_layer.noise_spectrum import noise_spectrum
 
 _LATEX = {
     item.symbol: item.latex

@@ -296,7 +296,7 @@ def _coupling(problem: Problem, effort: Effort) -> Evidence:
 
 for _fact in (
     q.SMOOTH, q.CONFINING, q.INTEGRABLE, q.DOMINATES, q.CONVEX, q.LIPSCHITZ,
-    q.ONE_SIGNED, q.QUADRATIC_CASE, q.LOG_OSCILLATION, q.CONSTANT_OUTPUT,
+    q.ONE_SIGNED, q.QUADRATIC_CASE, q.LOG_OSCILLATION, q.CONSTANT_OUTPUT, q.MIRROR,
 ):  # fmt: skip
     _gives(_fact)(special.COMPUTE[_fact])
 

@@ -129,6 +129,14 @@ class Problem:
         return self.is_regular and self.activation.sup_abs(0).finite is Truth.PROVED
 
     @property
+    def is_locally_bounded(self) -> bool:
+        """Whether the activation is proved to be bounded on every bounded set."""
+        facts = self.activation
+        continuous = facts.smooth is Truth.PROVED or (facts.order is not None and facts.order >= 0)
+        bounded = facts.sup_abs(0).finite is Truth.PROVED
+        return facts.defined is Truth.PROVED and (continuous or bounded)
+
+    @property
     def is_homogeneous(self) -> bool:
         """Whether the activation is regular and sigma(z) - z sigma'(z) bounded."""
         return self.is_regular and self.activation.kappa0.finite is Truth.PROVED

@@ -134,6 +134,10 @@ LOG_OSCILLATION = fact(
     "one neuron, one sample, sigma(z) = A z cos((omega/2) log(1 + z^2)), and lambda exceeds "
     "c' (a ||x||)^2 (A^2/2) (sqrt(1 + omega^2) - 1)",
 )  # fmt: skip
+MIRROR = fact(
+    "mirror_data", "the kinks of the activation cancel over inputs and labels that are mirrored, "
+    "so that f is a quadratic polynomial",
+)  # fmt: skip
 CONSTANT_OUTPUT = fact("constant_output", "no inner weight changes the output on the data")
 FROZEN_AS_DECLARED = fact(
     "frozen_as_declared", "the parameters declared frozen are equal in all stored checkpoints"

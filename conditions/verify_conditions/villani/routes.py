@@ -92,6 +92,7 @@ ROUTES: tuple[Route, ...] = (
           _linear_growth),
     route("constant-output", "output independent of the inner weights", st.CONSTANT_OUTPUT,
           _special(q.CONSTANT_OUTPUT)),
+    route("mirror-data", "kinks that cancel over mirrored data", st.MIRROR, _special(q.MIRROR)),
     route("one-signed", "one-signed outer weights, no penalty needed", st.ONE_SIGNED,
           _special(q.ONE_SIGNED)),
     route("even-monomial", "even monomial with one-signed outer weights", st.QUADRATIC,

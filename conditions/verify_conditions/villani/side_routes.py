@@ -65,11 +65,20 @@ def _unbounded(problem: Problem) -> str | None:
     return None
 
 
+def _gibbs(problem: Problem) -> str | None:
+    """Where exp(-2f/s) need not be integrable, or f is not bounded on bounded sets."""
+    if problem.smallest_decay == 0:
+        return "needs a penalty on every trained parameter: without it a Gibbs law need not exist"
+    if not problem.is_locally_bounded:
+        return "needs an activation that is proved bounded on bounded sets"
+    return _numbers(problem)
+
+
 def _gaussian(problem: Problem) -> str | None:
     told = problem.declared
     if told.init != "gaussian" or told.s is None:
         return "needs villani.init=gaussian(...) and villani.s"
-    return _numbers(problem)
+    return _gibbs(problem)
 
 
 def _gaussian_exact(problem: Problem) -> str | None:
@@ -90,11 +99,11 @@ def _gaussian_linear(problem: Problem) -> str | None:
     return _gaussian_otherwise(problem)
 
 
-def _started(word: str) -> Applies:
+def _started(word: str, inner: Applies) -> Applies:
     def applies(problem: Problem) -> str | None:
         if problem.declared.init != word:
             return f"needs villani.init={word}"
-        return _numbers(problem)
+        return inner(problem)
 
     return applies
 
@@ -129,8 +138,9 @@ SIDE_ROUTES = (
     route("gaussian-tails", "Gaussian initial law against the penalty alone",
           st.GAUSSIAN_NECESSARY, _gaussian_otherwise, goal=START),
     route("compact-start", "initial density of compact support", st.COMPACT_START,
-          _started("compact"), goal=START),
-    route("point-start", "initial law at a point", st.POINT_START, _started("point"), goal=START),
+          _started("compact", _gibbs), goal=START),
+    route("point-start", "initial law at a point", st.POINT_START, _started("point", _numbers),
+          goal=START),
     route("injected", "noise that is injected", st.INJECTED, _noise("injected"), goal=NOISE),
     route("noise-rank", "rank of the noise of mini-batches", st.NOISE_RANK, _noise("minibatch"),
           goal=NOISE),

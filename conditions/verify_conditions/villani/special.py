@@ -19,6 +19,7 @@ from verify_kernels.two_layer.constant_output import decide_constant_output
 from verify_kernels.two_layer.curvature import decide_convexity, decide_lipschitz_gradient
 from verify_kernels.two_layer.kinks import decide_smoothness
 from verify_kernels.two_layer.log_oscillation import decide_log_oscillation
+from verify_kernels.two_layer.mirror_data import decide_mirror_data
 from verify_kernels.two_layer.oscillation_form import recognise
 from verify_kernels.two_layer.polynomial import decide_polynomial
 from verify_kernels.two_layer.polynomial_form import coefficients
@@ -147,6 +148,10 @@ def _above_threshold(problem: Problem, effort: Effort) -> Evidence:
     return _only_proof(_oscillation(problem))
 
 
+def _mirror(problem: Problem, effort: Effort) -> Evidence:
+    return decide_mirror_data(*risk_of(problem), problem.activation)
+
+
 def _only_proof(found: Evidence) -> Evidence:
     """Keep a proof; what refutes the property belongs to the defining conditions."""
     if found.value is Truth.REFUTED:
@@ -188,6 +193,12 @@ def _when_polynomial(problem: Problem) -> str | None:
     return None
 
 
+def _when_kinked(problem: Problem) -> str | None:
+    if problem.activation.order != 0 or problem.declared.outer == "trained":
+        return "needs an activation with kinks and a frozen outer layer"
+    return None
+
+
 def _when_oscillating(problem: Problem) -> str | None:
     if recognise(problem.network.activation) is None:
         return "needs sigma(z) = A z cos(B log(1 + z^2))"
@@ -203,6 +214,7 @@ COMPUTE: Mapping[Fact, Callable[[Problem, Effort], Evidence]] = {
     q.ONE_SIGNED: _one_signed,
     q.QUADRATIC_CASE: _even_monomial,
     q.LOG_OSCILLATION: _above_threshold,
+    q.MIRROR: _mirror,
     q.CONVEX: _convex,
     q.LIPSCHITZ: _lipschitz,
 }
@@ -212,4 +224,5 @@ _RELEVANT: Mapping[Fact, Callable[[Problem], str | None]] = {
     q.ONE_SIGNED: _when_nothing_is_penalised,
     q.QUADRATIC_CASE: _when_polynomial,
     q.LOG_OSCILLATION: _when_oscillating,
+    q.MIRROR: _when_kinked,
 }

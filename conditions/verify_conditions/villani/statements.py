@@ -93,6 +93,9 @@ LOG_OSCILLATION = _of(
     q.LOG_OSCILLATION.symbol, (q.LOG_OSCILLATION,),
     _own("log-oscillating activation, one neuron and one sample"),
 )  # fmt: skip
+MIRROR = _of(
+    sp.And(q.MIRROR.symbol, _POSITIVE), (q.MIRROR, q.LAMBDA), _own("kinks that cancel"),
+)  # fmt: skip
 CONSTANT_OUTPUT = _of(
     sp.And(q.CONSTANT_OUTPUT.symbol, _POSITIVE), (q.CONSTANT_OUTPUT, q.LAMBDA),
     _own("f is the penalty plus a constant"),

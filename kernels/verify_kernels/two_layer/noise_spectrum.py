@@ -1,8 +1,8 @@
-"""Mini-batch noise is not isotropic where it has fewer degrees of freedom than parameters.
+"""The spectrum of mini-batch noise at one point, as a measurement.
 
 With g_i the gradient of the i-th datum's loss, the covariance of the gradient of a mini-batch is
 a multiple of C = (1/n) sum g_i g_i^T - g g^T, g = (1/n) sum g_i: the second moment of n vectors
-g_i - g whose sum is 0. So rank C <= n - 1, while a nonzero multiple of the identity has rank D.
+g_i - g whose sum is 0, so of rank at most n - 1.
 
 Source: linear algebra.
 """
@@ -12,8 +12,6 @@ from __future__ import annotations
 import numpy as np
 
 from verify.enclosure import Measurement
-from verify.evidence import Evidence, Witness
-from verify.verdict import Truth
 from verify_kernels._rounding import Array
 from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import Point, Problem, evaluate
@@ -26,30 +24,6 @@ def trained_parameters(problem: Problem, point: Point) -> int:
     p, d = len(point.a), np.shape(problem.X)[1]
     sizes = {"W": p * d, "b": p, "a": p, "c": 1}
     return sum(sizes[role] for role in problem.penalties)
-
-
-def decide_isotropic_noise(problem: Problem, point: Point) -> Evidence:
-    """Decide by a rank count whether mini-batch noise can be a nonzero multiple of the identity.
-
-    Returns:
-        REFUTED with the witness ``"rank-count"`` (n and D) if D > n - 1, else UNDECIDED.
-    """
-    n, parameters = len(problem.X), trained_parameters(problem, point)
-    if parameters <= n - 1:
-        why = f"the rank count n - 1 = {n - 1} is not below the {parameters} trained parameters"
-        return Evidence(Truth.UNDECIDED, why_open=why)
-    how = (
-        f"the covariance of the per-sample gradients has rank at most n - 1 = {n - 1}, below the "
-        f"{parameters} trained parameters: it is no nonzero multiple of the identity"
-    )
-    witness = Witness("rank-count", {"n": n, "parameters": parameters})
-    return Evidence(Truth.REFUTED, witness, how=how)
-
-
-def replay_rank_count(witness: Witness, problem: Problem, point: Point) -> bool:
-    """Return whether the stored counts are those of the problem and decide."""
-    n, parameters = len(problem.X), trained_parameters(problem, point)
-    return (witness.data["n"], witness.data["parameters"]) == (n, parameters) and parameters > n - 1
 
 
 def noise_spectrum(problem: Problem, point: Point) -> list[Measurement] | None:
