@@ -97,7 +97,7 @@ class CudaKernel:
         found = xp.empty((2 * len(self.kernel.outputs), n))
         blocks = max(1, min(BLOCKS, -(-n // THREADS)))
         self._loop((blocks,), (THREADS,), (np.int64(n), given, found))
-        return self.kernel._unpack(found)
+        return self.kernel.unpack(found)
 
 
 def cuda_kernel(

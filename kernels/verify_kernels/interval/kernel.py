@@ -99,7 +99,7 @@ class IntervalKernel:
         found = self._run(False, low, high, out)
         if refine:
             self._refine(low, high, found)
-        return self._unpack(found)
+        return self.unpack(found)
 
     def at(
         self, points: ArrayLike, *, out: Array | None = None, refine: bool = False
@@ -119,7 +119,7 @@ class IntervalKernel:
         found = self._run(True, low, low, out)
         if refine:
             self._refine(low, low, found)
-        return self._unpack(found)
+        return self.unpack(found)
 
     def _boxes(self, ends: ArrayLike) -> Array:
         given = np.asarray(ends)
@@ -184,7 +184,8 @@ class IntervalKernel:
             raise InputError(f"interval_kernel: expected out from buffer({n}), but got {out!r}")
         return out
 
-    def _unpack(self, found: Array) -> IntervalValues:
+    def unpack(self, found: Array) -> IntervalValues:
+        """Return the enclosures of rows lo, hi of the outputs, shape (2 outputs, n)."""
         k, n = len(self.symbols), found.shape[1]
         lo, hi = found[0::2], found[1::2]
         gradient = IntervalArray(lo[1 : k + 1], hi[1 : k + 1]) if self.order else None
