@@ -97,6 +97,10 @@ class Unknown:
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = _same
     __truediv__ = __rtruediv__ = __neg__ = __abs__ = fused = _same
 
+    def replaced(self, *_: Any, **__: Any) -> Unknown:
+        """Stay unknown."""
+        return self
+
 
 UNKNOWN = Unknown()
 

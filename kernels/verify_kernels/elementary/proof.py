@@ -21,10 +21,13 @@ from typing import Any
 import flint
 from flint import arb
 
+from verify_kernels.elementary import functions, lemmas
 from verify_kernels.elementary.abstract_number import UNKNOWN, Number, Unknown, interval
 from verify_kernels.elementary.bounds import BOUNDS
 from verify_kernels.elementary.proof_setting import (
+    CLAMPS,
     NEAR,
+    POINTS,
     PRECISION,
     Contracts,
     Exact,
@@ -39,7 +42,9 @@ from verify_kernels.elementary.proof_setting import (
     octaves,
     pairs,
     pieces,
+    point_contracts,
     tails,
+    true_value,
     uniform,
 )
 
@@ -88,10 +93,13 @@ def prove(name: str, proofs: Proofs | None = None) -> ProvedBound:
     """
     with flint.ctx.workprec(PRECISION):
         proofs = Proofs() if proofs is None else proofs
+        if names := lemmas.altered(functions):
+            raise ProofError(f"prove: expected the text of the lemmas, but got another of {names}")
         worst: Worst = getattr(proofs, name)
         bound = BOUNDS[name]
         if name in _ZERO_AT_ZERO and proofs._plain(f"{name}_core")(0.0) != 0.0:
             raise ProofError(f"prove: expected {name}(0) = 0, but got another value")
+        proofs.check_identity(name)
         return ProvedBound(
             name,
             (worst.relative / _U).upper(),
@@ -117,6 +125,7 @@ class Proofs:
         self.setting = Setting(changes)
         self._now: Any = None  # what the contracts of the cell under study return
         self._shifted = 0.0
+        self._missing: dict[int, Exact] = {}
 
     def _space(self, **contracts: Callable[..., Any]) -> Contracts:
         return self.setting.space(
@@ -129,6 +138,24 @@ class Proofs:
             }
             | contracts
         )
+
+    def check_identity(self, name: str) -> None:
+        """Check on points that exact arithmetic in the program gives the function.
+
+        The whole source runs on points, with contracts for the bit operations and the sums only.
+        The proofs use that identity; here a program that is another function is refused.
+        """
+        bound = BOUNDS[name]
+        space = self.setting.space(self.setting.sums | point_contracts(self._space_without))
+        for x in POINTS:
+            if not bound.lo <= x <= bound.hi or abs(x) > CLAMPS.get(name, abs(x)):
+                continue
+            result = space[f"{name}_core"](exact(x, x))
+            value = true_value(name, arb(x))
+            if not isinstance(result, Number):
+                raise ProofError(f"prove: expected a value of {name} at {x}, but got {result!r}")
+            if not abs(result.ideal - value).abs_lower() <= abs(value) * arb(2) ** -80:
+                raise ProofError(f"prove: expected {name}({x}) = {value}, but got {result.ideal}")
 
     # exp, expm1: cells (k, r), x = k ln 2 + r
 
@@ -167,15 +194,15 @@ class Proofs:
 
         The reduction is odd in (x, k), so k > 0 suffices.
         """
-        reduce_ln2 = self._plain("reduce_ln2")
-        setting, worst = self.setting, arb(0)
-        ln2 = arb.const_log2()
-        missing = abs(ln2 - arb(setting.LN2_HIGH) - arb(setting.LN2_LOW))
+        reduce_ln2, worst, ln2 = self._plain("reduce_ln2"), arb(0), arb.const_log2()
         for k in range(1, 1101):
             place = k * ln2 + arb(0, _CELL)
             x = exact(float(place.lower()) * (1 - 1e-15), float(place.upper()) * (1 + 1e-15))
             x = Number(place, relative=arb(0), grid=x.grid)
-            worst = worst.max(reduce_ln2(x, float(k)).error + k * missing)
+            # the ideal program is x minus a constant: that constant, from one point
+            point = exact(float(k), float(k))
+            missing = abs(reduce_ln2(point, float(k)).ideal - (k - k * ln2))
+            worst = worst.max(reduce_ln2(x, float(k)).error + missing)
         return worst
 
     def _cells(self, kernel: str, count: int) -> list[tuple[float, float, Number]]:
@@ -387,10 +414,16 @@ class Proofs:
         result = self._log_program(f, float(k))
         if k == 0:
             return result  # type: ignore[no-any-return]
-        ln2, setting = arb.const_log2(), self.setting
-        missing = abs(k) * abs(ln2 - arb(setting.LN2_HIGH) - arb(setting.LN2_LOW))
-        truth = k * ln2 + f.ideal.log1p()
-        return result.replaced(truth, error=missing)  # type: ignore[no-any-return]
+        truth = k * arb.const_log2() + f.ideal.log1p()
+        return result.replaced(truth, error=self._missing_of_log(k))  # type: ignore[no-any-return]
+
+    def _missing_of_log(self, k: int) -> Exact:
+        """Return what the program misses of k ln 2: its ideal value where log(1 + f) is 0."""
+        if k not in self._missing:
+            self._now = (Number(arb(0), arb(0)),) * 3
+            ideal = self._log_program(exact(1.0, 1.0), float(k)).ideal
+            self._missing[k] = abs(ideal - k * arb.const_log2())
+        return self._missing[k]
 
     @cached_property
     def _log_program(self) -> Callable[[Any, float], Any]:
@@ -585,6 +618,13 @@ class Quadrants:
         size = reach + self.last * (self.parts[1] + self.parts[2] + self.missing)
         if not (first and second and size < 1 and self.last * self.parts[1] < arb(2) ** -21):
             raise ProofError("prove: expected an exact first step of the reduction")
+        space = setting.space({})
+        for name in ("reduce_half_pi", "reduce_half_pi_closely"):
+            for k in (1, 2, 5, 1000, self.last):
+                x = float(k * half_pi)
+                ideal = space[name](exact(x, x), float(k)).ideal
+                if not abs(ideal - (x - k * half_pi)) <= 2 * k * self.missing:
+                    raise ProofError(f"prove: expected x - k pi / 2 from {name}, but got {ideal}")
 
     @cached_property
     def absolute_error(self) -> Exact:

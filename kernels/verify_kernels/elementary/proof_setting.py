@@ -61,6 +61,41 @@ def hull(numbers: Sequence[Number]) -> Number:
     return Number(ideal, error)
 
 
+POINTS = [0.1, 0.3, 0.5, 0.7, 0.99, 1.3, 2.1, 2.9, 4.4, 5.7, 9.0, 17.3, 25.1, 300.1, 706.3, 9e4]
+CLAMPS = {"tanh": 22.0, "erf": 6.0}  # beyond, the programs use the value there
+POINTS = sorted([*POINTS, *(-point for point in POINTS)])
+
+
+def true_value(name: str, x: Exact) -> Exact:
+    """Return the function of `BOUNDS` by ball arithmetic."""
+    if name == "sigmoid":
+        return 1 / (1 + (-x).exp())
+    if name == "softplus":
+        return x.exp().log1p()
+    return getattr(x, name)()
+
+
+def point_contracts(space: Contracts) -> Contracts:
+    """Return contracts of the bit operations for points: numbers that are one float."""
+
+    def at(x: Number | float) -> float:
+        if isinstance(x, float):
+            return x
+        lo, hi = x.computed()
+        return float((lo + hi) / 2)
+
+    def scaled_down(x: Number, k: int) -> Any:
+        return x * 2.0**-k if abs(k) < 1000 else UNKNOWN
+
+    return {
+        "nearest_integer": lambda x, inverse: space["nearest_integer"](at(x), inverse),
+        "binary_exponent": lambda x: space["binary_exponent"](at(x)),
+        "scaled_down": scaled_down,
+        "scaled_up": lambda y, shifted: y * 2.0 ** int(shifted - space["SHIFT"]),
+        "with_sign_of": lambda y, x: y if at(x) > 0.0 else -y,
+    }
+
+
 class Setting:
     """The source with its constants, perhaps changed, and the errors of its polynomials."""
 
