@@ -8,14 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from fractions import Fraction
 from typing import Any, Protocol
 
-from verify.enclosure import endpoint_from_hex
 from verify_reports import _numbers
-from verify_reports._text import capitalised, clean
+from verify_reports._text import capitalised, clean, shorten
 
 Record = Mapping[str, Any]
 
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "not applicable": "-"}
 _FEW_ENTRIES = 36
+_EXACTLY = re.compile(r"exactly (-?[0-9]{1,300}(?:/[1-9][0-9]{0,299})?)(?=$|[;,])")
 _SHOWN_ROLES = ("weight.", "input.")
 NOTHING_FOLLOWS = "hypothesis false; nothing follows from this"
 
@@ -97,7 +97,18 @@ def sides(claim: Record) -> list[tuple[Record, list[Record]]]:
 def margins(route: Record) -> Iterator[Record]:
     """Yield the margins of all statements of a route."""
     for statement in route["statements"]:
-        yield from statement["margins"]
+        yield from telling(statement)
+
+
+def telling(statement: Record) -> list[Record]:
+    """Return the margins that speak for what came of a statement.
+
+    Where it is refuted, the relations in it that hold are beside the point.
+    """
+    found = list(statement["margins"])
+    if statement["truth"] != "refuted":
+        return found
+    return [margin for margin in found if not _numbers.ends(margin)[0] > 0]
 
 
 def margin_words(margin: Record) -> str:
@@ -139,21 +150,51 @@ def cost_of(provenance: Record, route: str | None = None) -> str:
         return "—"
 
 
+def value_words(found: Record) -> str:
+    """Return ``= 1/10`` where the claim says so, else the enclosure of a quantity."""
+    lo, hi = _numbers.ends(found)
+    said = _EXACTLY.match(clean(found["how"]))
+    if said is not None and lo <= Fraction(said[1]) <= hi:
+        return f"= {shorten(said[1], 40)}"
+    return _numbers.related(lo, hi)
+
+
+def method(found: Record) -> str:
+    """Return how a quantity or fact was found, or why it is open."""
+    how = clean(found["how"])
+    return clean(found["why_open"]) or _EXACTLY.sub("", how).removeprefix("; ")
+
+
+def about(found: Record) -> str:
+    """Return what a quantity is and how it was found."""
+    return "; ".join(part for part in (clean(found["meaning"]), method(found)) if part)
+
+
 def evidence_lines(route: Record) -> list[tuple[str, str, str]]:
     """Return (symbol or empty, value in words, how) for each quantity and fact of a route."""
-    lines = []
-    for symbol, found in route["quantities"].items():
-        value = _numbers.related(*_numbers.ends(found))
-        how = clean(found["why_open"] or found["how"])
-        lines.append((clean(symbol), value, f"{clean(found['meaning'])}; {how}"))
+    lines = [
+        (clean(symbol), value_words(found), about(found))
+        for symbol, found in route["quantities"].items()
+    ]
     for found in route["facts"].values():
-        how = clean(found["why_open"] or found["how"])
-        lines.append(("", f"{clean(found['meaning'])}: {clean(found['truth'])}", how))
+        told = (
+            "" if restates(route, found) else f"{clean(found['meaning'])}: {clean(found['truth'])}"
+        )
+        how = "" if method(found) and method(found) in route["why"] else method(found)
+        lines += [("", told, how)] if told or how else []
     return lines
 
 
+def restates(route: Record, found: Record) -> bool:
+    """Return whether a statement of the route is just this fact, with the same outcome."""
+    return any(
+        (one["text"], one["truth"]) == (found["meaning"], found["truth"])
+        for one in route["statements"]
+    )
+
+
 def consequence_words(item: Record) -> str:
-    """Return the number: an enclosure if it is proved, marked as measured if it is not."""
+    """Return the number: an enclosure if it is proved, marked if it is not."""
     if item["rigorous"]:
         lo, hi = _numbers.ends(item)
         if isinstance(lo, float) and not isinstance(hi, float):
@@ -164,7 +205,8 @@ def consequence_words(item: Record) -> str:
     value = _numbers.approximate(float.fromhex(item["measured"]))
     spread = item.get("spread")
     more = f" ± {_numbers.approximate(float.fromhex(spread))}" if spread else ""
-    return f"about {value}{more} (measured, not proved)"
+    origin = "as recalled" if item["how"].startswith("recalled") else "measured"
+    return f"about {value}{more} ({origin}, not proved)"
 
 
 def guidance_label(claim: Record) -> str:
@@ -209,33 +251,6 @@ def small_tensors(certificate: Certificate) -> list[tuple[str, list[list[str]]]]
             rows = rows if len(entry["shape"]) == 2 else [[number] for number in rows]
             shown.append((clean(role), [[repr(number) for number in row] for row in rows]))
     return shown
-
-
-def sample_table(samples: Record, most: int) -> tuple[list[str], list[list[str]]]:
-    """Return headings and rows; columns that say nothing are left out."""
-    rows = samples["rows"][:most]
-    keys = [key for key in (rows[0] if rows else {}) if any(_says(row.get(key)) for row in rows)]
-    heads = [clean(key).replace("_", " ") for key in keys]
-    return heads, [[_cell(key, row.get(key)) for key in keys] for row in rows]
-
-
-def _says(value: Any) -> bool:
-    return value is not None and value != ""
-
-
-def _cell(key: str, value: Any) -> str:
-    """Return one entry of a sample; a distance is the upper end of its enclosure."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if not _says(value):
-        return "—"
-    if isinstance(value, list | tuple):  # the two ends of an enclosure
-        return _numbers.between(*(endpoint_from_hex(clean(end)) for end in value))
-    text = clean(value)
-    if not re.fullmatch(r"-?0x[0-9a-f.]+p[+-]?[0-9]{1,6}", text):
-        return text
-    end = endpoint_from_hex(text)
-    return f"≤ {_numbers.up(end, 3)}" if key == "distance" else _numbers.between(end, end)
 
 
 def threshold(statement: Record) -> tuple[Fraction, str] | None:

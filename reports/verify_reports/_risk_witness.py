@@ -101,8 +101,8 @@ KINDS = {
     "kink": Kind(
         "a line in weight space along which the {order_words} of f jumps",
         "Take φ(h) = f with w_{j:nr} replaced by w_{j:nr} + h v (a row ends with the bias where it "
-        "is trained): at h = 0 the pre-activation of neuron {j:nr} is exactly at a kink of σ for the "
-        "samples named, and the share of all others in φ is smooth.",
+        "is trained): at h = 0 the pre-activation of neuron {j:nr} is exactly at a kink of σ for "
+        "the samples named, and the share of all others in φ is smooth.",
         (
             "w_{j:nr} = {row:vector}.",
             "w_{other:nr} = {other_row:vector}.",

@@ -8,6 +8,8 @@ from typing import Any
 
 # CSI and OSC sequences, other two-byte escapes: removed whole, so that no half of one remains.
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)?|[@-Z\\-_])")
+_WORD = re.compile(r"[^\W\d_]{2,}(?=[\s,.:;-]|$)|a(?= [a-z]{2})")
+_SYMBOLS = {"lambda", "sigma", "kappa", "eta", "tau"}
 _INVISIBLE = {"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"}  # controls, bidi overrides, surrogates
 
 
@@ -27,8 +29,14 @@ def shorten(value: Any, longest: int) -> str:
 
 
 def capitalised(value: Any) -> str:
-    """Return the text with its first letter in upper case and nothing else changed."""
+    """Return the text with its first letter in upper case, unless it begins with a symbol.
+
+    ``f``, ``gLip``, ``lambda`` and ``a_1`` mean something else in upper case.
+    """
     text = clean(value)
+    word = _WORD.match(text)
+    if word is None or not word[0].islower() or word[0] in _SYMBOLS:
+        return text
     return text[:1].upper() + text[1:]
 
 

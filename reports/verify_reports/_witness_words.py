@@ -13,6 +13,7 @@ Data = Mapping[str, Any]
 
 _IN_LINE = 6
 _ENTRIES = 8
+_WHOLE = 80  # bits
 _DIGITS = 5
 _ORDERS = ("value", "first derivative", "second derivative", "third derivative")
 _ARGUMENTS = {
@@ -82,7 +83,12 @@ def _bound(value: Any) -> str:
 
 
 def _number(value: Any) -> str:
-    return clean(value) if isinstance(value, str) else _numbers.rational(_exact(value))
+    """Return a number whole where it fits in a line, so that it can be put in."""
+    if isinstance(value, str):
+        return clean(value)
+    exact = _exact(value)
+    whole = exact.numerator.bit_length() + exact.denominator.bit_length() < _WHOLE
+    return str(exact) if whole else _numbers.rational(exact)
 
 
 _FORMS: Mapping[str, Callable[[Any], str]] = {

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any
 
 from verify_reports import _claims as claims
-from verify_reports import _figures, _numbers
+from verify_reports import _figures, _samples
 from verify_reports import _witness as witnesses
 from verify_reports._claims import Certificate
 from verify_reports._mathml import mathml
@@ -69,7 +69,6 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "math": lambda latex: Markup(mathml(str(latex))),
-        "related": lambda record: _numbers.related(*_numbers.ends(record)),
         "shorten": shorten,
         "capitalised": capitalised,
         "counted": counted,
@@ -77,6 +76,7 @@ def _environment() -> Any:
     }
     environment.globals |= {
         "claims": claims,
+        "sample_records": _samples,
         "bars": _figures.bars,
         "axis": _figures.WIDTH,
         "witnesses_of": witnesses.of_route,

@@ -10,6 +10,7 @@ from io import StringIO
 from typing import Any
 
 from verify_reports import _claims as claims
+from verify_reports import _samples
 from verify_reports import _witness as witnesses
 from verify_reports._claims import Certificate, Record
 from verify_reports._text import capitalised, clean, counted, shorten
@@ -132,34 +133,38 @@ def _details(console: Any, certificate: Certificate) -> None:
     _skipped(console, claims.skipped(claim))
     _sides(console, certificate, told)
     _consequences(console, claim["consequences"])
-    _samples(console, claim["samples"])
+    _sample_list(console, claim["samples"])
     _list(console, "This rests on", [*claim["assumes"], f"speaks about {claim['speaks_about']}"])
 
 
-def _route(console: Any, certificate: Certificate, route: Record, told: set[str]) -> None:
+def _route(
+    console: Any, certificate: Certificate, route: Record, told: set[str], *, indent: int = 0
+) -> None:
     """Print a route; what a quantity means is told where it occurs for the first time."""
     _print(console, "")
     cost = claims.cost_of(certificate.provenance, route["name"])
-    _print(console, f"{capitalised(route['title'])}  [{cost}]", style="bold")
+    head = f"{capitalised(route['title'])}  [{cost}]"
+    _print(console, head, indent, style="" if indent else "bold")
     for statement in route["statements"]:
-        found = "; ".join(claims.margin_words(margin) for margin in statement["margins"])
+        found = "; ".join(claims.margin_words(margin) for margin in claims.telling(statement))
         more = f"  ({found})" if found else ""
-        _print(console, f"{clean(statement['text'])} : {clean(statement['truth'])}{more}", 2)
+        text = f"{clean(statement['text'])} : {clean(statement['truth'])}{more}"
+        _print(console, text, indent + 2)
     why = claims.outcome_why(route)
     if route["truth"] != "proved" or route["direction"] == "necessary":
-        _print(
-            console, f"⇒ {claims.outcome(certificate.claim, route)}{f' ({why})' if why else ''}", 2
-        )
+        text = f"⇒ {claims.outcome(certificate.claim, route)}{f' ({why})' if why else ''}"
+        _print(console, text, indent + 2)
     for symbol, value, how in claims.evidence_lines(route):
-        _print(console, f"{symbol} {value}".strip(), 4)
+        if value:
+            _print(console, f"{symbol} {value}".strip(), indent + 4)
         if how and how not in told:
-            _print(console, how, 6, style="dim")
+            _print(console, how, indent + 6, style="dim")
         told.add(how)
     for shown in witnesses.of_route(route):
-        _print(console, f"witness: {shown.title}", 4)
+        _print(console, f"witness: {shown.title}", indent + 4)
         if shown.by_hand:
-            for line in shown.lines(width=console.width - 8):
-                _print(console, line, 6)
+            for line in shown.lines(width=console.width - 8 - indent):
+                _print(console, line, indent + 6)
 
 
 def _skipped(console: Any, routes: Sequence[Record]) -> None:
@@ -172,13 +177,14 @@ def _skipped(console: Any, routes: Sequence[Record]) -> None:
 
 
 def _sides(console: Any, certificate: Certificate, told: set[str]) -> None:
-    for item, routes in claims.sides(certificate.claim):
+    """Print the side statements in the words of statements, never in those of the verdict."""
+    for at, (item, routes) in enumerate(claims.sides(certificate.claim)):
         _print(console, "")
-        _print(
-            console, f"Side statement  {clean(item['sentence'])}: {clean(item['truth'])}", 0, "bold"
-        )
+        if at == 0:
+            _print(console, "Side statements (none turns the verdict)", style="bold")
+        _print(console, f"{capitalised(item['truth'])}: {clean(item['sentence'])}", 2)
         for route in routes:
-            _route(console, certificate, route, told)
+            _route(console, certificate, route, told, indent=4)
 
 
 def _consequences(console: Any, consequences: Sequence[Record]) -> None:
@@ -190,21 +196,41 @@ def _consequences(console: Any, consequences: Sequence[Record]) -> None:
         _list(console, "What follows", lines)
 
 
-def _samples(console: Any, samples: Record | None) -> None:
+def _sample_list(console: Any, samples: Record | None) -> None:
     if samples is None:
         return
-    unit = clean(samples["unit"])
-    total = counted(samples["total"], unit)
-    head = f"{capitalised(unit)}s  {samples['certified']} of {total} certified"
-    heads, table = claims.sample_table(samples, _SHOWN_SAMPLES)
-    rows = [
-        ", ".join(f"{head} {text}" for head, text in zip(heads, row, strict=True) if text != "—")
-        for row in table
-    ]
+    for digits in (4, 3):
+        heads, rows = _samples.table(samples, _SHOWN_SAMPLES, digits)
+        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        sizes[:1] = [max((len(word) for row in rows for word in row[0].split()), default=1)]
+        fits = sum(sizes) + 2 * len(sizes) + 1 <= console.width
+        if fits:
+            break
+    pairs = [] if fits else [zip(heads, row, strict=True) for row in rows]
+    lines = [", ".join(f"{head} {text}" for head, text in row if text != "—") for row in pairs]
+    _list(console, capitalised(_samples.headline(samples)), [clean(samples["summary"]), *lines])
+    if fits and rows:
+        _columns(console, heads, rows, sizes)
     left = len(samples["rows"]) - len(rows)
     if left > 0:
-        rows.append(f"… and {left} more (in the report and the certificate)")
-    _list(console, head, [clean(samples["summary"]), *rows])
+        _print(console, f"… and {left} more (in the report and the certificate)", 3)
+
+
+def _columns(
+    console: Any, heads: Sequence[str], rows: Sequence[Sequence[str]], sizes: Sequence[int]
+) -> None:
+    """Print a table whose headings are folded to the width of the entries."""
+    from rich.padding import Padding
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
+    for at, (head, size) in enumerate(zip(heads, sizes, strict=True)):
+        justify: Any = "left" if at == 0 else "right"
+        table.add_column(Text(head), width=max(size, *map(len, head.split()), 1), justify=justify)
+    for row in rows:
+        table.add_row(*map(Text, row))
+    console.print(Padding(table, (0, 0, 0, 3)))
 
 
 def _list(console: Any, title: str, lines: Sequence[str]) -> None:
