@@ -277,7 +277,9 @@ class Worst:
             except Undecided as undecided:
                 stack += _split(lo, hi, undecided.threshold)
                 continue
-            self.see(result if finish is None else finish(x, result), absolute=absolute)
+            if finish is not None and isinstance(result, Number):
+                result = finish(x, result)
+            self.see(result, absolute=absolute)
 
 
 def _split(lo: float, hi: float, threshold: float) -> list[tuple[float, float]]:
