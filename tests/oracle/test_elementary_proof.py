@@ -68,7 +68,8 @@ LEADING = {
     "cosh": "EXP_0",
 }
 CHANGES = [(name, {c: getattr(functions, c) * (1 + 2.0**-45)}) for name, c in LEADING.items()]
-CHANGES += [(name, {"LN2_LOW": 0.0}) for name in ("exp", "expm1", "log", "log1p")]
+CHANGES += [(name, {"LN2_LOW": 0.0}) for name in ("exp", "expm1", "tanh", "cosh")]
+CHANGES += [(name, {"LN2": math.log(2.0) * (1 + 2.0**-50)}) for name in ("log", "log1p")]
 CHANGES += [(name, {"HALF_PI_3": 0.0}) for name in ("sin", "cos", "tan")]
 CHANGES += [("atan", {"HALF_PI_HIGH": math.pi / 2 * (1 + 2.0**-51)})]
 CHANGES += [("exp", {"LN2_HIGH": math.log(2.0)}), ("sin", {"HALF_PI_1": math.pi / 2})]
@@ -91,7 +92,7 @@ STRUCTURAL = [
     ("tanh", "tanh_core", "x", "with_sign_of(1.0 - 2.0 / (exp_core(2.0 * abs(x)) + 1.0), x)"),
     ("sigmoid", "sigmoid_core", "x", "1.0 / (1.0 + exp_core(x))"),
     ("softplus", "softplus_core", "x", "log1p_unit(exp_core(-abs(x)))"),
-    ("log", "log_of_ratio", "f, k", "k * LN2_HIGH + log1p_reduced(f)[2]"),
+    ("log", "log_of_ratio", "f, k", "k * LN2 + log1p_reduced(f)[2]"),
     ("log1p", "log1p_core", "x", "log_core(1.0 + x)"),
     ("erf", "erf_core", "x", "with_sign_of(1.0 - erfc_tail(abs(x)), x)"),
     ("erfc", "exp_of_minus_square", "x", "exp_core(-(x * x))"),
@@ -100,7 +101,7 @@ STRUCTURAL = [
     ("tan", "reduce_half_pi_closely", "x, k", "fma(-k, HALF_PI_2, fma(-k, HALF_PI_1, x))"),
     ("atan", "atan_sum", "z", "fma(ATAN_1, z, ATAN_0)"),
     ("sinh", "sinh_core", "x", "0.5 * (exp_core(x) - exp_core(-x))"),
-    ("cosh", "cosh_core", "x", "exp_core(x) - expm1_core(x) + 0.5"),
+    ("cosh", "cosh_core", "x", "exp_core(abs(x)) - 0.5"),
 ]
 
 

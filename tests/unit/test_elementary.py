@@ -121,8 +121,7 @@ def test_two_sum_in_log1p_is_exact():
     for x in (rng.uniform(-1, 3, 500) * np.exp2(rng.uniform(-60, 300, 500))).tolist():
         if x > -1.0:
             u = 1.0 + x
-            b = u - 1.0
-            c = (1.0 - (u - b)) + (x - b)
+            c = (1.0 if x > 1.0 else x) - (u - (x if x > 1.0 else 1.0))
             assert Fraction(u) + Fraction(c) == 1 + Fraction(x)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 LN2_INVERSE = float.fromhex("0x1.71547652b82fep+0")
+LN2 = float.fromhex("0x1.62e42fefa39efp-1")
 LN2_HIGH = float.fromhex("0x1.62e42fefa3800p-1")
 LN2_LOW = float.fromhex("0x1.ef35793c76730p-45")
 TWO_OVER_PI = float.fromhex("0x1.45f306dc9c883p-1")

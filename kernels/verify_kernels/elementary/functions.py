@@ -91,6 +91,7 @@ from verify_kernels.elementary.coefficients import (
     HALF_PI_3,
     HALF_PI_HIGH,
     HALF_PI_LOW,
+    LN2,
     LN2_HIGH,
     LN2_INVERSE,
     LN2_LOW,
@@ -263,7 +264,7 @@ def log1p_reduced(f: float) -> tuple[float, float, float]:
 def log_of_ratio(f: float, k: float) -> float:
     """Return k ln 2 + log(1 + f)."""
     a, p, b = log1p_reduced(f)
-    return fma(k, LN2_HIGH, fma(a, p, fma(k, LN2_LOW, b)))
+    return fma(k, LN2, fma(a, p, b))
 
 
 def log_core(x: float) -> float:
@@ -282,8 +283,7 @@ def log_subnormal(x: float) -> float:
 def log1p_core(x: float) -> float:
     """Return log(1 + x) from the exact sum 1 + x = u + c; f is x itself while 2^k = 1."""
     u = 1.0 + x
-    b = u - 1.0
-    c = (1.0 - (u - b)) + (x - b)
+    c = (1.0 if x > 1.0 else x) - (u - (x if x > 1.0 else 1.0))
     k = binary_exponent(u)
     f = (scaled_down(u, k) - 1.0) + c * from_bits((1023 - k) << 52)
     return log_of_ratio(f, to_float(k))
@@ -472,6 +472,6 @@ def sinh_core(x: float) -> float:
 
 
 def cosh_core(x: float) -> float:
-    """Return cosh(x) = exp(|x|) / 2 + exp(-|x|) / 2."""
-    e = exp_core(abs(x))
-    return fma(0.5, e, 0.5 / e)
+    """Return cosh(x) = h + 1 / (4 h) with h = exp(|x|) / 2."""
+    h = exp_times(abs(x), -1.0)
+    return h + 0.25 / h

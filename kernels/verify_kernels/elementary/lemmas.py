@@ -6,7 +6,8 @@ forgetting correlation cannot show:
 * `nearest_integer`: one rounding of x inverse + 1.5 2^52, whose unit in the last place is 1.
 * `power_of_two`, `scaled_up`, `binary_exponent`, `scaled_down`: bits are linear in the exponent.
 * `with_sign_of`: the sign bit of y >= 0 is 0.
-* `log_core`, `log1p_core`: exact reduction; 1 + x = u + c by Knuth's two-sum.
+* `log_core`, `log1p_core`: exact reduction; 1 + x = u + c by Dekker's fast two-sum, |x| <= 1
+  or x > 1 deciding which summand is the larger one.
 * `exp_of_minus_square`: x^2 = h + l exactly; see the proof of erf.
 * `reduce_half_pi`, `reduce_half_pi_closely`: Cody and Waite; see the proof of sin and tan.
 """
@@ -49,8 +50,7 @@ def log_core(x):
     "log1p_core": """
 def log1p_core(x):
     u = 1.0 + x
-    b = u - 1.0
-    c = (1.0 - (u - b)) + (x - b)
+    c = (1.0 if x > 1.0 else x) - (u - (x if x > 1.0 else 1.0))
     k = binary_exponent(u)
     f = (scaled_down(u, k) - 1.0) + c * from_bits((1023 - k) << 52)
     return log_of_ratio(f, to_float(k))

@@ -147,6 +147,7 @@ def _constants() -> list[tuple[str, float]]:
     quarter = float(half_pi / 2)
     return [
         ("LN2_INVERSE", float(1 / ln2)),
+        ("LN2", float(ln2)),
         ("LN2_HIGH", high),
         ("LN2_LOW", low),
         ("TWO_OVER_PI", float(1 / half_pi)),
