@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import time
@@ -117,6 +118,15 @@ def test_a_worse_program_is_not_proved(name, function, arguments, body, monkeypa
     monkeypatch.setattr(functions, function, space[function])
     with pytest.raises((ProofError, Undecided)):
         prove(name, Proofs())
+
+
+@pytest.mark.parametrize("name", ["tan", "log1p", "cos"])
+def test_a_larger_domain_is_not_within_the_proof(name, monkeypatch):
+    wider = dataclasses.replace(BOUNDS[name], hi=BOUNDS[name].hi * 2)
+    proved = prove(name, Proofs())
+    assert proved.within_claim()
+    monkeypatch.setitem(BOUNDS, name, wider)
+    assert not proved.within_claim()
 
 
 # the abstract arithmetic against exact rational arithmetic

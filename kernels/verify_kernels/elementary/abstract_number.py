@@ -478,7 +478,9 @@ def _rounded(value: Any, reach: Exact | None, *, product: bool) -> Any:
 
 
 def _rounded_in_tail(value: Number, magnitude: Exact, reach: Exact | None, product: bool) -> Number:
-    eta, unit, step = value.eta, U, U * magnitude
+    unit: Exact | None = U
+    eta: Exact = value.eta
+    step: Exact = U * magnitude
     if reach is not None and reach < step:
         unit, step = None, reach
     elif product and not _is_normal(value):

@@ -22,6 +22,7 @@ from numpy.typing import ArrayLike
 from verify_kernels._rounding import Array
 from verify_kernels.elementary import functions
 from verify_kernels.elementary.bounds import BOUNDS
+from verify_kernels.elementary.coefficients import HALF_PI_HIGH
 from verify_kernels.elementary.compiled import SCALAR
 
 _EXP_TOP = float.fromhex("0x1.62e42fefa39efp+9")  # the largest x with exp(x) finite
@@ -71,7 +72,7 @@ def _unit_outside(x: float) -> float:
 
 
 def _atan_outside(x: float) -> float:
-    half_pi = functions.HALF_PI_HIGH
+    half_pi = HALF_PI_HIGH
     return half_pi if x > 0.0 else (-half_pi if x < 0.0 else x)
 
 
@@ -99,7 +100,7 @@ def _erfc_outside(x: float) -> float:
     return 2.0 if x < 0.0 else x
 
 
-@register_jitable  # type: ignore[untyped-decorator]
+@register_jitable
 def _half_exp(a: float) -> float:
     return math.inf if a > _SINH_TOP else functions.exp_times(a, -_SHIFT) * (0.5 * _UP)
 
@@ -137,7 +138,7 @@ def _loop(name: str) -> Callable[[Array, Array], bool]:
     lo, hi = BOUNDS[name].lo, BOUNDS[name].hi
     keeps_zero = name in _EXACT_ZERO
 
-    @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+    @numba.njit(error_model="numpy")
     def run(x: Any, out: Any) -> bool:
         outside = 0
         for i in range(x.size):
@@ -148,7 +149,7 @@ def _loop(name: str) -> Callable[[Array, Array], bool]:
             outside |= 0 if (x[i] >= lo) & (x[i] <= hi) else 1
         return outside != 0
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 @cache
@@ -157,13 +158,13 @@ def _mending_loop(name: str) -> Callable[[Array, Array], None]:
     outside = numba.njit(error_model="numpy")(_OUTSIDE[name])
     lo, hi = BOUNDS[name].lo, BOUNDS[name].hi
 
-    @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+    @numba.njit(error_model="numpy")
     def run(x: Any, out: Any) -> None:
         for i in range(x.size):
             if not (x[i] >= lo and x[i] <= hi):
                 out[i] = outside(x[i])
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
 def _mend_periodic(name: str, x: Array, out: Array) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import numba
 from numba.extending import register_jitable
 
-from verify_kernels.elementary import functions, intrinsics
+from verify_kernels.elementary import functions, intrinsics, primitives
 from verify_kernels.elementary.bounds import BOUNDS
 
 __all__ = ["SCALAR", "intrinsics"]
@@ -38,15 +38,15 @@ SCALAR: dict[str, Callable[[float], float]] = {
 def loop(core: Any) -> Callable[..., None]:
     """Return a compiled loop ``loop(x, out)`` over contiguous vectors with the function inlined."""
 
-    @numba.njit(error_model="numpy")  # type: ignore[untyped-decorator]
+    @numba.njit(error_model="numpy")
     def run(x: Any, out: Any) -> None:
         for i in range(x.size):
             out[i] = core(x[i])
 
-    return run  # type: ignore[no-any-return]
+    return run
 
 
-@numba.njit  # type: ignore[untyped-decorator]
+@numba.njit
 def scalar_fma(a: float, b: float, c: float) -> float:
     """Return a b + c as compiled code rounds it."""
-    return functions.fma(a, b, c)
+    return primitives.fma(a, b, c)

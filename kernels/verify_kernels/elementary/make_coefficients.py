@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import mpmath
+import mpmath  # type: ignore[import-untyped]
 
 FILE = Path(__file__).with_name("coefficients.py")
 Real = Any  # an mpf

@@ -18,7 +18,7 @@ def fma(a: float, b: float, c: float) -> float:
     """Return a b + c with one rounding to nearest."""
     for operand in (a, b, c):
         if not isinstance(operand, float | int):
-            return operand.fused(a, b, c)  # type: ignore[no-any-return]
+            return operand.fused(a, b, c)
     if not (math.isfinite(a) and math.isfinite(b) and math.isfinite(c)):
         return c if math.isfinite(a) and math.isfinite(b) else a * b + c
     exact = Fraction(a) * Fraction(b) + Fraction(c)
@@ -33,7 +33,7 @@ def fma(a: float, b: float, c: float) -> float:
 def bits(x: float) -> int:
     """Return the 64 bits of a binary64 number as a signed integer."""
     if not isinstance(x, float):
-        return x.bits()  # type: ignore[no-any-return]
+        return x.bits()
     return int(struct.unpack("<q", struct.pack("<d", x))[0])
 
 

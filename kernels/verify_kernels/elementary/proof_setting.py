@@ -131,7 +131,7 @@ class Setting:
         """Return the proved error of the polynomial that a function of `SUMS` evaluates."""
         if name not in self._errors:
             prefix, lo, hi = SUMS[name]
-            coefficients = []
+            coefficients: list[float] = []
             while f"{prefix}_{len(coefficients)}" in self.constants:
                 coefficients.append(self.constants[f"{prefix}_{len(coefficients)}"])
             if prefix == "ERFCX":
@@ -213,6 +213,11 @@ def uniform(lo: float, hi: float, count: int) -> list[float]:
 def pieces(points: list[float]) -> Iterator[tuple[float, float]]:
     """Return neighbouring points as pieces."""
     return itertools.pairwise(points)
+
+
+def whole(x: Exact) -> int:
+    """Return the integer that a ball of radius 0 is."""
+    return int(x.unique_fmpz())
 
 
 def pairs(cells: Sequence[Any]) -> list[tuple[Any, Any]]:
