@@ -1,12 +1,14 @@
 """Machine code kept for later processes: private, checked before use, never required."""
 
+import importlib.util
 import os
 
 import numpy as np
 import pytest
 import sympy as sp
 
-from verify_kernels.interval import code_cache, compilation
+from verify.errors import BackendError
+from verify_kernels.interval import code_cache, compilation, vector_code
 from verify_kernels.interval.kernel import IntervalKernel
 
 x = sp.Symbol("x", real=True)
@@ -91,3 +93,18 @@ def test_names_of_code_differ_with_all_they_depend_on(monkeypatch):
     assert name != code_cache.digest("lines", 2)
     monkeypatch.setattr(code_cache, "_surroundings", lambda: ("another compiler",))
     assert name != code_cache.digest("lines", 1)
+
+
+def test_a_source_that_changed_after_its_import_is_refused(tmp_path):
+    path = tmp_path / "changing.py"
+    before = "from __future__ import annotations\n\ndef iv_f(xl: float, xh: float) -> float:\n"
+    path.write_text(before + "    return xl + xh\n")
+    spec = importlib.util.spec_from_file_location("changing", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    path.write_text(before + "    return xl - xh\n")
+    with pytest.raises(BackendError, match="expected the source of 'iv_f' as it was imported"):
+        vector_code._definition(module.iv_f)
+    path.write_text(before + "    return xl + xh\n")
+    vector_code._definitions.cache_clear()
+    assert vector_code._definition(module.iv_f).name == "iv_f"

@@ -1,7 +1,7 @@
 """Machine code of kernels in a folder of the user, so that a kernel is compiled once.
 
-A file is named by the digest of all that its code depends on: the program, the sources of the
-operations, the compiler and the processor. It holds the digest of its own content, which is checked
+A file is named by the digest of all that its code depends on: the program, the operations as they
+are loaded, the compiler and the processor. It holds the digest of its own content, which is checked
 before use. The folder must belong to the user and be closed to others, else nothing is read or
 written. What cannot be read is compiled again; what cannot be written is kept in memory only.
 """
@@ -17,13 +17,15 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from types import FunctionType, ModuleType
 
 import llvmlite
 import numba
 from numba.core.registry import cpu_target
 
-from verify_kernels.elementary import coefficients, functions, primitives
+from verify_kernels.elementary import coefficients, functions
 from verify_kernels.interval import directed, operations, transcendental, vector_code
+from verify_kernels.interval.vector_code import fingerprint
 
 FORMAT = "verify interval code 1"
 NEWLINE = b"\n"
@@ -44,15 +46,27 @@ def folder() -> Path:
 
 @cache
 def _surroundings() -> tuple[str, ...]:
-    sources = (
-        Path(str(module.__file__)).read_text(encoding="utf-8")
-        for module in (
-            coefficients, functions, primitives, directed, operations, transcendental, vector_code,
-        )
-    )  # fmt: skip
+    """Return what is loaded, not what lies in the files now."""
+    modules = (coefficients, functions, directed, operations, transcendental, vector_code)
     machine = tuple(str(part) for part in cpu_target.target_context.codegen().magic_tuple())
-    versions = (sys.version, numba.__version__, llvmlite.__version__)
-    return (FORMAT, *versions, *machine, *sources)
+    versions = (FORMAT, sys.version, numba.__version__, llvmlite.__version__)
+    return (*versions, *machine, *map(_contents, modules))
+
+
+def _contents(module: ModuleType) -> str:
+    """Return the functions and constants of a module, also those of its classes."""
+    found: list[object] = []
+    for name, value in sorted(vars(module).items()):
+        if isinstance(value, type) and value.__module__ == module.__name__:
+            methods = vars(value).items()
+            found += [(name, k, _shown(v)) for k, v in methods if isinstance(v, FunctionType)]
+        elif isinstance(value, FunctionType | float | int):
+            found.append((name, _shown(value)))
+    return repr(found)
+
+
+def _shown(value: object) -> object:
+    return fingerprint(value.__code__) if isinstance(value, FunctionType) else repr(value)
 
 
 def digest(*parts: object) -> str:

@@ -7,22 +7,23 @@ the mode of the thread; elsewhere they are the functions of `directed.py`.
 """
 
 from __future__ import annotations
+import __future__
 
 import ast
-import inspect
-import textwrap
 from collections.abc import Mapping
 from functools import cache
-from types import FunctionType
+from pathlib import Path
+from types import CodeType, FunctionType
 from typing import Any
 
 from llvmlite import ir
 from numba.core.registry import cpu_target
 
-from verify.errors import InputError
+from verify.errors import BackendError, InputError
 from verify_kernels.interval import directed
 
 DOUBLE, LONG, BIT = ir.DoubleType(), ir.IntType(64), ir.IntType(1)
+_FUTURE = __future__.annotations.compiler_flag
 _ROUNDING = {"dn": 9, "up": 10}  # towards -infinity, +infinity, no exceptions
 _COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "=="}
 _FLOAT = {ast.Add: "fadd", ast.Sub: "fsub", ast.Mult: "fmul", ast.Div: "fdiv"}
@@ -45,11 +46,40 @@ def has_embedded_rounding() -> bool:
 
 
 @cache
+def _definitions(filename: str) -> dict[str, ast.FunctionDef]:
+    tree = ast.parse(Path(filename).read_text(encoding="utf-8"))
+    return {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+
+
+@cache
 def _definition(function: FunctionType) -> ast.FunctionDef:
-    tree = ast.parse(textwrap.dedent(inspect.getsource(function))).body[0]
-    if not isinstance(tree, ast.FunctionDef):
-        raise InputError(f"vector_code: expected a function, but got {function.__name__!r}")
-    return tree
+    """Return the syntax tree of a function, after comparing it with the code that is loaded.
+
+    Raises:
+        BackendError: the source file is not the one that was imported.
+    """
+    code = function.__code__
+    found = _definitions(code.co_filename).get(function.__name__)
+    if found is not None:
+        module = ast.Module([found], [])
+        parts = compile(
+            module, code.co_filename, "exec", dont_inherit=True, flags=_FUTURE
+        ).co_consts
+        compiled = next(part for part in parts if isinstance(part, CodeType))
+        if fingerprint(compiled) == fingerprint(code):
+            return found
+    raise BackendError(
+        f"vector_code: expected the source of {function.__name__!r} as it was imported, but got "
+        f"another one in {code.co_filename}; start again"
+    )
+
+
+def fingerprint(code: CodeType) -> tuple[object, ...]:
+    """Return what a function does: its instructions, names and constants."""
+    constants = tuple(
+        fingerprint(part) if isinstance(part, CodeType) else repr(part) for part in code.co_consts
+    )
+    return code.co_code.hex(), code.co_names, code.co_varnames, constants
 
 
 class Emitter:
