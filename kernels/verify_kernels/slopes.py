@@ -23,7 +23,8 @@ class SlopeClass:
     Args:
         name: the activation with its parameters.
         alpha, beta: alpha <= every secant slope <= beta, exact.
-        attains_alpha, attains_beta: whether some pair of distinct points has exactly that slope.
+        attains_alpha, attains_beta: whether some pair of distinct points is known to have exactly
+            that slope.
         bounded: whether the activation is bounded and continuous; then z = s(W z + b) has a
             solution for every W and b (Brouwer's fixed-point theorem).
         piecewise_linear: whether the graph consists of finitely many straight pieces.

@@ -12,8 +12,8 @@ from flint import arb, ctx
 from verify.enclosure import Enclosure
 from verify.network.activation import Activation
 from verify.verdict import Truth
-from verify_kernels.activation_analysis.coefficients import Unclear
-from verify_kernels.activation_analysis.extrema import QUANTITIES, Budget, OutOfBudget
+from verify_kernels.activation_analysis.coefficients import UnclearError
+from verify_kernels.activation_analysis.extrema import QUANTITIES, Budget, OutOfBudgetError
 from verify_kernels.activation_analysis.facts import (
     ActivationFacts,
     Bound,
@@ -21,16 +21,36 @@ from verify_kernels.activation_analysis.facts import (
     infinite_bound,
     open_bound,
 )
-from verify_kernels.activation_analysis.jet import derivatives
+from verify_kernels.activation_analysis.jet import BREAKING, derivatives
 from verify_kernels.activation_analysis.kinks import SMOOTH, Joint, joints, value_at
-from verify_kernels.activation_analysis.pieces import Cut, Cutting, Piece, Undefined
+from verify_kernels.activation_analysis.periodic import (
+    Periodic,
+    far_ranges,
+    limits,
+    periodic_part,
+    slopes_at_infinity,
+)
+from verify_kernels.activation_analysis.pieces import (
+    Cut,
+    Cutting,
+    Piece,
+    UndefinedError,
+    rational_ball,
+)
 from verify_kernels.activation_analysis.ranges import PieceRanges, Ranges
 from verify_kernels.activation_analysis.tail_bounds import Tail, TailSupremum, growth, tail_of
-from verify_kernels.activation_analysis.tree import Node, direction, parity, tree_of
+from verify_kernels.activation_analysis.tree import (
+    Node,
+    direction,
+    is_switching,
+    parity,
+    postorder,
+    tree_of,
+)
 
 Ball = Any
 PRECISION = 160
-WORK = 1_500_000  # operations on jets, a few seconds
+WORK = 600_000  # operations on jets, a few seconds
 
 
 @contextmanager
@@ -73,16 +93,22 @@ class _Analysis:
         self.why: dict[str, str] = {}
 
     def facts(self) -> ActivationFacts:
+        form = periodic_part(self.root)
+        if form is not None:
+            try:
+                return self._periodic(form)
+            except (UndefinedError, UnclearError, OutOfBudgetError, RecursionError):
+                self.budget = Budget(WORK)
         cutting = Cutting(self.budget)
         try:
             pieces = cutting.pieces(self.root)
             found = joints(self.root, pieces, cutting)
-        except Undefined as hole:
+        except UndefinedError as hole:
             place = "" if hole.place is None else f" at z in {hole.place.str(8)}"
             return self._open(Truth.REFUTED, Truth.REFUTED, f"{hole.what}{place}")
-        except Unclear as reason:
+        except UnclearError as reason:
             return self._open(Truth.UNDECIDED, Truth.UNDECIDED, str(reason))
-        except (OutOfBudget, RecursionError):
+        except (OutOfBudgetError, RecursionError):
             return self._open(Truth.UNDECIDED, Truth.UNDECIDED, "the work allowed was used up")
         return self._facts(cutting, pieces, found)
 
@@ -151,6 +177,57 @@ class _Analysis:
             why=self.why,
         )
 
+    def _periodic(self, form: Periodic) -> ActivationFacts:
+        """Return the facts of c z + P(z), from one period."""
+        cutting = Cutting(self.budget)
+        low, high = (cutting.cut_at(rational_ball(end), end) for end in form.window)
+        pieces = cutting.pieces(self.root, low, high)
+        found = joints(self.root, pieces, cutting)
+        ranges = Ranges(_merged(pieces, found), self.budget)
+        isolated = [joint.value for joint in found]
+        if any(not value.is_finite() for value in isolated):
+            raise UnclearError("a value at a jump is not known")
+        smooth, order = self._smoothness(cutting, found)
+        whole = (
+            None if is_switching(self.root) else Ranges([Piece(None, None, self.root)], self.budget)
+        )
+        values = {}
+        for name in ("d0", "d1", "d2", "d3"):
+            exact = whole.wave(name) if whole is not None else None
+            values[name] = exact or ranges.range(name, isolated if name == "d0" else ())
+        breaking = any(node.op in BREAKING for node in postorder(self.root))
+        values["kappa"], values["zd1"] = far_ranges(values["d1"], breaking=breaking)
+        ends = limits(form, values["d0"] if not form.slope else ranges.range("d0"))
+        if form.slope:
+            endless = infinite_bound("z -> +infinity"), infinite_bound("z -> -infinity")
+            values["d0"] = Range(*(endless if form.slope.sign() < 0 else endless[::-1]))
+        l0, l1, kappa1 = slopes_at_infinity(form, values["d1"])
+        bounded = all(end.finite is not Truth.UNDECIDED for end in ends)
+        growth_word = ("linear" if form.slope else "bounded") if bounded else "unknown"
+        even, odd = self._parities()
+        monotone = _monotone(values["d1"], found)
+        self.why["defined"] = "shown on one period of the periodic part"
+        return ActivationFacts(
+            expression=self.text,
+            defined=Truth.PROVED,
+            smooth=smooth,
+            order=order,
+            kinks=tuple(joint.kink() for joint in found if joint.at_most != SMOOTH),
+            limits=ends,
+            growth=(growth_word, growth_word),
+            **values,
+            secant=_secant(values["d1"], found),
+            l0=l0,
+            l1=l1,
+            kappa1=kappa1,
+            monotone=monotone,
+            strictly_increasing=_strict(monotone, ranges.parts),
+            even=even,
+            odd=odd,
+            value_at_zero=self._at_zero(cutting),
+            why=self.why,
+        )
+
     def _smoothness(self, cutting: Cutting, found: Sequence[Joint]) -> tuple[Truth, int | None]:
         if cutting.rough:
             self.why["smooth"] = cutting.rough[0]
@@ -198,7 +275,7 @@ class _Analysis:
             return "unknown"
         try:
             return growth(made[0])
-        except Unclear:
+        except UnclearError:
             return "unknown"
 
     def _superior(self, ends: Sequence[Tail], name: str) -> Bound:

@@ -3,7 +3,7 @@
 A coefficient is a sum of rational numbers times constants (powers of integers, pi, e and of other
 named positive or opaque constants) times at most one wave, the cosine or sine of a phase that
 tends to infinity. Equal terms cancel exactly; what no rule makes equal is told apart by balls, or
-not at all (`Unclear`).
+not at all (`UnclearError`).
 """
 
 from __future__ import annotations
@@ -50,6 +50,7 @@ def _one_object(powers: tuple[tuple[Any, Fraction], ...]) -> Constant:
 
 
 NOTHING = _one_object(())
+PI = _one_object(((("pi",), Fraction(1)),))
 Key = tuple[Constant, Wave]
 PLAIN: Key = (NOTHING, STILL)
 
@@ -65,11 +66,11 @@ def _constant_product(a: Constant, b: Constant) -> tuple[Any, Constant]:
     return found
 
 
-class Unclear(Exception):
+class UnclearError(Exception):
     """A sign, a limit or an expansion that these rules do not decide."""
 
 
-class NeedLarger(Exception):
+class NeedLargerError(Exception):
     """The expansion holds, but only further out than the point at which it was asked for."""
 
 
@@ -102,7 +103,7 @@ def _generator_ball(name: Any, prec: int) -> Ball:
         return arb(name[1]).log()
     if kind == "node":
         return constant(name[1], prec)
-    raise Unclear(f"an unknown constant {kind}")
+    raise UnclearError(f"an unknown constant {kind}")
 
 
 _CONTENTS: list[tuple[str, Coefficient]] = []
@@ -302,18 +303,18 @@ class Coefficient:
         """Return the sign of a constant coefficient.
 
         Raises:
-            Unclear: a wave occurs, or the ball of a sum does not exclude zero.
+            UnclearError: a wave occurs, or the ball of a sum does not exclude zero.
         """
         if not self.terms:
             return 0
         if not self.is_still:
-            raise Unclear("the leading coefficient oscillates")
+            raise UnclearError("the leading coefficient oscillates")
         ball = self.ball()
         if ball > 0:
             return 1
         if ball < 0:
             return -1
-        raise Unclear("the sign of a constant is not decided")
+        raise UnclearError("the sign of a constant is not decided")
 
     def harmonics(self) -> dict[Phase, list[Coefficient]]:
         """Return the coefficients [of cos, of sin] of every phase; the constant has phase ()."""
@@ -364,10 +365,10 @@ class Coefficient:
         """Return a rational power of a positive constant.
 
         Raises:
-            Unclear: the constant is not known to be positive.
+            UnclearError: the constant is not known to be positive.
         """
         if self.sign() <= 0:
-            raise Unclear("a root of a constant that is not positive")
+            raise UnclearError("a root of a constant that is not positive")
         if len(self.terms) == 1:
             ((powers, _), value) = next(iter(self.terms.items()))
             if value > 0 and all(_is_positive(name) for name, _ in powers):
@@ -424,7 +425,7 @@ def _integer_power(n: int, power: Fraction) -> Coefficient:
 def logarithm(x: Coefficient) -> Coefficient:
     """Return log of a positive constant."""
     if x.sign() <= 0:
-        raise Unclear("a logarithm of a constant that is not positive")
+        raise UnclearError("a logarithm of a constant that is not positive")
     if len(x.terms) == 1:
         ((powers, _), value) = next(iter(x.terms.items()))
         if value > 0 and all(_is_positive(name) for name, _ in powers):
@@ -444,7 +445,8 @@ def _log_of_name(name: Any) -> Coefficient:
     if name[0] == "int":
         return Coefficient.named(("log", name[1]))
     if name[:2] == ("of", "exp"):
-        return _CONTENTS[name[2]][1]
+        content: Coefficient = _CONTENTS[name[2]][1]
+        return content
     return Coefficient.named(_opaque("logof", Coefficient.named(name)))
 
 
@@ -466,7 +468,20 @@ def applied(name: str, x: Coefficient) -> Coefficient:
     """Return sin, cos, atan or erf of a constant under its name."""
     if not x:
         return Coefficient.rational(1 if name == "cos" else 0)
+    if name in ("sin", "cos"):
+        quarters = _quarter_turns(x)
+        if quarters is not None:
+            return Coefficient.rational((0, 1, 0, -1)[(quarters + (name == "cos")) % 4])
     return Coefficient.named(_opaque(name, x))
+
+
+def _quarter_turns(x: Coefficient) -> int | None:
+    """Return n if the constant is written as n pi/2."""
+    if len(x.terms) == 1:
+        ((powers, _), value) = next(iter(x.terms.items()))
+        if powers is PI and (2 * value).q == 1:
+            return int((2 * value).p)
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -500,10 +515,10 @@ def of_node(node: Node) -> Coefficient:
             for _ in range(abs(int(node.data)) - 1):
                 total = total * base
             return total
-        raise Unclear("a power of a constant that is not positive")
+        raise UnclearError("a power of a constant that is not positive")
     value = constant(node, ctx.prec)
     if not value.is_finite():
-        raise Unclear("a constant is not defined")
+        raise UnclearError("a constant is not defined")
     if value.is_exact():
         mantissa, exponent = value.man_exp()
         return Coefficient.rational(Fraction(int(mantissa)) * Fraction(2) ** int(exponent))

@@ -5,7 +5,11 @@ from __future__ import annotations
 from fractions import Fraction
 from math import factorial
 
-from verify_kernels.activation_analysis.coefficients import Coefficient, NeedLarger, Unclear
+from verify_kernels.activation_analysis.coefficients import (
+    Coefficient,
+    NeedLargerError,
+    UnclearError,
+)
 from verify_kernels.activation_analysis.expansions import ONE, HalfLine
 from verify_kernels.activation_analysis.tail_jet import jets_from
 from verify_kernels.activation_analysis.tree import Node, postorder
@@ -19,7 +23,7 @@ def exact_derivatives(root: Node, place: Fraction, order: int) -> list[Coefficie
     try:
         line = HalfLine(16)  # constants do not depend on it
         found = jets_from(root, Coefficient.rational(place), line, order)
-    except (Unclear, NeedLarger):
+    except (UnclearError, NeedLargerError):
         return None
     result = []
     for k, part in enumerate(found):

@@ -17,8 +17,8 @@ from flint import arb, ctx, fmpq
 
 from verify_kernels.activation_analysis.coefficients import (
     Coefficient,
-    NeedLarger,
-    Unclear,
+    NeedLargerError,
+    UnclearError,
     constant_ball,
 )
 
@@ -41,7 +41,7 @@ Exponent = tuple[tuple[Any, Fraction], ...]
 _KNOWN: dict[tuple[Exponent, Fraction, int], Monomial] = {}
 _PRODUCTS: dict[tuple[Monomial, Monomial], Monomial] = {}
 _QUOTIENTS: dict[tuple[Monomial, Monomial], Monomial] = {}
-_WORK = 200_000  # products of terms of coefficients
+_WORK = 60_000  # products of terms of coefficients
 _MOST_KNOWN = 200_000
 
 
@@ -92,8 +92,12 @@ def over(a: Monomial, b: Monomial) -> Monomial:
 
 def _whole(value: int | Fraction) -> int:
     if Fraction(value).denominator != 1:
-        raise Unclear("a root of a logarithm")
+        raise UnclearError("a root of a logarithm")
     return int(value)
+
+
+class TooLongError(UnclearError):
+    """The work allowed for one expansion is used up; another start does not help."""
 
 
 class HalfLine:
@@ -110,11 +114,11 @@ class HalfLine:
         """Use up some of the work allowed for one expansion.
 
         Raises:
-            Unclear: nothing is left.
+            UnclearError: nothing is left.
         """
         self.work -= work
         if self.work < 0:
-            raise Unclear("the expansion at infinity is too long")
+            raise TooLongError("the expansion at infinity is too long")
 
     def exponents(self, m: Monomial) -> list[tuple[Fraction, Ball]]:
         """Return the powers of w in the exponent with their coefficients, largest first."""
@@ -136,7 +140,7 @@ class HalfLine:
                 return 1
             if ball < 0:
                 return -1
-            raise Unclear("two exponents are not told apart")
+            raise UnclearError("two exponents are not told apart")
         return (m.power > 0) - (m.power < 0) or (m.logs > 0) - (m.logs < 0)
 
     def compare(self, a: Monomial, b: Monomial) -> int:
@@ -157,14 +161,14 @@ class HalfLine:
         """Bound a monomial that does not grow on the half-line, by its value at the start.
 
         Raises:
-            NeedLarger: it is not decreasing from the start on.
-            Unclear: it grows.
+            NeedLargerError: it is not decreasing from the start on.
+            UnclearError: it grows.
         """
         if m is ONE:
             return arb(1)
         if m not in self._sup:
             if self.growth(m) > 0:
-                raise Unclear("a growing remainder")
+                raise UnclearError("a growing remainder")
             self._check_decreasing(m)
             self._sup[m] = self.at_start(m).upper()
         return self._sup[m]
@@ -184,10 +188,10 @@ class HalfLine:
                 if power == first or not part < 0:
                     factor += part
             if not factor < 0:
-                raise NeedLarger
+                raise NeedLargerError
             slope += factor * self.start ** arb(fmpq(first.numerator, first.denominator))
         if not slope <= 0:
-            raise NeedLarger
+            raise NeedLargerError
 
 
 class Expansion:
@@ -214,10 +218,10 @@ class Expansion:
         """Return some function with values in a ball, times a monomial.
 
         Raises:
-            Unclear: the ball is not finite.
+            UnclearError: the ball is not finite.
         """
         if not ball.is_finite():
-            raise Unclear("an operand is not bounded away from a pole")
+            raise UnclearError("an operand is not bounded away from a pole")
         if ball.is_zero():
             return cls(line, {})
         mantissa, exponent = ball.mid().man_exp()
@@ -326,7 +330,7 @@ class Expansion:
         for m in order[1:]:
             try:
                 factor = line.sup(over(m, order[0]))
-            except NeedLarger:
+            except NeedLargerError:
                 result[m] = rest[m]
                 continue
             result[order[0]] = (result[order[0]] + rest[m] * factor).upper()
@@ -340,11 +344,11 @@ class Expansion:
         """Return the leading term.
 
         Raises:
-            Unclear: the remainder hides it, or there is none.
+            UnclearError: the remainder hides it, or there is none.
         """
         m = self.top()
         if m not in self.terms or m in self.rest:
-            raise Unclear("the leading term is not known")
+            raise UnclearError("the leading term is not known")
         return m, self.terms[m]
 
     def relative(self, m: Monomial, *, without: Iterable[Monomial] = ()) -> Ball:
@@ -377,7 +381,7 @@ class Expansion:
         """Return growing terms, the constant term and the vanishing part.
 
         Raises:
-            Unclear: the remainder does not vanish.
+            UnclearError: the remainder does not vanish.
         """
         growing: dict[Monomial, Coefficient] = {}
         vanishing: dict[Monomial, Coefficient] = {}
@@ -388,7 +392,7 @@ class Expansion:
             elif growth < 0:
                 vanishing[m] = c
         if any(self.line.growth(m) >= 0 for m in self.rest):
-            raise Unclear("the remainder does not vanish")
+            raise UnclearError("the remainder does not vanish")
         level = self.terms.get(ONE, Coefficient({}))
         return growing, level, Expansion(self.line, vanishing, self.rest)
 

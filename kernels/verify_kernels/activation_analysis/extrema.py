@@ -37,7 +37,7 @@ QUANTITIES: dict[str, Callable[[Ball, Sequence[Ball]], Triple]] = {
 }
 
 
-class OutOfBudget(Exception):
+class OutOfBudgetError(Exception):
     """The analysis of this activation has used up its work."""
 
 
@@ -51,11 +51,11 @@ class Budget:
         """Use up some work.
 
         Raises:
-            OutOfBudget: nothing is left.
+            OutOfBudgetError: nothing is left.
         """
         self.left -= operations
         if self.left < 0:
-            raise OutOfBudget
+            raise OutOfBudgetError
 
 
 class Place:
@@ -94,6 +94,7 @@ class Box:
 
     @property
     def jet(self) -> list[Ball]:
+        """The jet over the whole box."""
         if self._jet is None:
             self._jet = self.surface.jet(self.ball)
         return self._jet
@@ -107,6 +108,7 @@ class Box:
 
     @property
     def halves(self) -> tuple[Box, Box]:
+        """The two parts."""
         if self._halves is None:
             middle = self.middle
             self._halves = (
@@ -156,7 +158,7 @@ def supremum(boxes: Sequence[Box], quantity: str, sign: int, known: Ball | None 
         known: a value the supremum is already known to reach; parts below it are not resolved.
 
     Raises:
-        OutOfBudget: the work is used up.
+        OutOfBudgetError: the work is used up.
     """
     return _Search(QUANTITIES[quantity], sign, known).run(boxes)
 

@@ -70,7 +70,8 @@ class ActivationFacts:
         smooth: whether it is infinitely differentiable on R.
         order: the largest k with continuous k-th derivative where it is not smooth; -1 if it
             jumps; None if not known, and for smooth activations.
-        kinks: every point where it is not smooth (empty as well if they are not known).
+        kinks: every point where it is not smooth (empty as well if they are not known); of
+            one period for an activation c z + P(z) with a periodic P.
         limits: at -infinity and +infinity; REFUTED finite means infinite or no limit (``where``
             says which).
         growth: at -infinity and +infinity: bounded, logarithmic, linear, quadratic, cubic,

@@ -108,10 +108,7 @@ def _apply(node: Node, parts: Sequence[Series], n: int) -> Series:
         return _SWITCH[op](node, parts, n)
     inner = parts[0]
     at = inner[0]
-    if op == "pow":
-        outer = _power(at, node.data, n)
-    else:
-        outer = _OUTER[op](at, n)
+    outer = _power(at, node.data, n) if op == "pow" else _OUTER[op](at, n)
     return _compose(outer, inner, n)
 
 
@@ -343,8 +340,8 @@ def _erfc(x: Ball, n: int) -> list[Ball]:
 
 _OUTER: dict[str, Callable[[Ball, int], list[Ball]]] = {
     "exp": _exp, "expm1": _expm1, "log": _log, "log1p": _log1p, "sin": _sin, "cos": _cos,
-    "sinh": _sinh, "cosh": _cosh, "atan": _atan, "asinh": _asinh, "tanh": _tanh, "sigmoid": _sigmoid,
-    "softplus": _softplus, "logcosh": _logcosh, "erf": _erf, "erfc": _erfc,
+    "sinh": _sinh, "cosh": _cosh, "atan": _atan, "asinh": _asinh, "tanh": _tanh,
+    "sigmoid": _sigmoid, "softplus": _softplus, "logcosh": _logcosh, "erf": _erf, "erfc": _erfc,
 }  # fmt: skip
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from flint import arb, arb_series, ctx
@@ -26,8 +27,8 @@ class Joint:
 
     Args:
         cut: where.
-        agree: derivatives 0..agree are continuous; -1 for a jump, `SMOOTH` for all; None if it
-            is not known.
+        agree: derivatives 0..agree are proved continuous; -1 for a jump, `SMOOTH` for all, None
+            if nothing is known.
         at_most: the largest order up to which they may agree (`SMOOTH` if not limited).
         left, right: one-sided derivatives 0..3.
         value: the value at the cut, not finite if it is not known.
@@ -52,7 +53,7 @@ def joints(root: Node, pieces: Sequence[Piece], cutting: Cutting) -> list[Joint]
     """Return how the pieces meet, from left to right."""
     breaking = any(node.op in BREAKING for node in postorder(root))
     result = []
-    for before, after in zip(pieces, pieces[1:], strict=False):
+    for before, after in pairwise(pieces):
         cut = before.high
         if cut is not None and (before.node is not after.node or breaking):
             result.append(_joint(root, cut, before, after, cutting, breaking))
@@ -89,16 +90,17 @@ def _agreement(
         return -1, -1
     if breaking and not (value.is_finite() and exact is not None and not exact[0]):
         return None, SMOOTH
-    growing = True
+    proved, growing = 0, True
     for k in range(1, ORDER + 1):
         if left[k] != right[k] or (exact is not None and exact[k] and exact[k].ball() != 0):
-            return (k - 1, k - 1) if growing else (None, k - 1)
-        if exact is None or exact[k]:
-            growing = False
+            return proved, k - 1
+        growing = growing and exact is not None and not exact[k]
+        if growing:
+            proved = k
     degrees = [polynomial_degree(node) for node in (before, after)]
     if growing and all(d is not None and d <= ORDER for d in degrees):
         return SMOOTH, SMOOTH
-    return None, SMOOTH
+    return proved, SMOOTH
 
 
 def value_at(root: Node, cut: Cut, cutting: Cutting) -> Ball:
@@ -113,7 +115,7 @@ def value_at(root: Node, cut: Cut, cutting: Cutting) -> Ball:
             found = _chosen(node, values, cut, cutting)
         elif node.op == "sign" and cut in cutting.zeros.get(node.args[0], ()):
             found = arb(0)
-        elif node.op == "sign" and not values[node.args[0]] != 0:
+        elif node.op == "sign" and values[node.args[0]].contains(0):
             found = arb("nan")
         else:
             found = _apply(node, [arb_series([values[arg]], 1) for arg in node.args], 1)[0]
@@ -131,7 +133,7 @@ def _chosen(node: Node, values: dict[Node, Any], cut: Cut, cutting: Cutting) -> 
                 return values[node.args[2 * k]]
             continue
         ball = values[difference]
-        if not ball != 0:
+        if ball.contains(0):
             return arb("nan")
         if _HOLDS[relation](ball):
             return values[node.args[2 * k]]

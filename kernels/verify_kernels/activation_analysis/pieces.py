@@ -14,7 +14,7 @@ from typing import Any
 
 from flint import arb, ctx, fmpq
 
-from verify_kernels.activation_analysis.coefficients import Unclear
+from verify_kernels.activation_analysis.coefficients import UnclearError
 from verify_kernels.activation_analysis.exact_points import exact_derivatives
 from verify_kernels.activation_analysis.extrema import Budget
 from verify_kernels.activation_analysis.jet import constant, derivatives
@@ -26,7 +26,7 @@ _MOST = 3000
 _MULTIPLICITY = 4
 
 
-class Undefined(Exception):
+class UndefinedError(Exception):
     """The formula is no real number at some point, which is enclosed."""
 
     def __init__(self, what: str, place: Ball | None) -> None:
@@ -68,8 +68,8 @@ class Cutting:
         """Return the pieces of a formula between two cuts, from left to right.
 
         Raises:
-            Undefined: it is proved to be undefined at some point between.
-            Unclear: a sign is not decided.
+            UndefinedError: it is proved to be undefined at some point between.
+            UnclearError: a sign is not decided.
         """
         key = (root, id(low), id(high))
         if key not in self._known:
@@ -170,18 +170,18 @@ class Cutting:
         strict = op == "log" or node.data < 0
         try:
             found = self.signs(args[0], low, high)
-        except Unclear:
+        except UnclearError:
             self._search_hole(what, args[0], low, high, division=op == "pow" and not root)
             raise
         for a, b, s in found:
             if (s < 0 and (op == "log" or root)) or (s == 0 and strict):
-                raise Undefined(f"{what} a number that is not positive", _inside(a, b))
+                raise UndefinedError(f"{what} a number that is not positive", _inside(a, b))
         ends = {a for a, _, _ in found[1:]}
         if ends and strict:
-            raise Undefined(f"{what} zero", next(iter(ends)).ball)  # type: ignore[union-attr]
+            raise UndefinedError(f"{what} zero", next(iter(ends)).ball)  # type: ignore[union-attr]
         outer = [cut for cut in (low, high) if cut is not None]
         if strict and any(self._vanishes(args[0], cut) for cut in outer):
-            raise Unclear(f"{what} zero at the end of a piece")
+            raise UnclearError(f"{what} zero at the end of a piece")
         if root and (ends or any(self._vanishes(args[0], cut) for cut in outer)):
             self.rough.append("a root at zero")
 
@@ -191,7 +191,7 @@ class Cutting:
         """Look for a point where g is negative, or for two signs of a divisor, at sample points.
 
         Raises:
-            Undefined: such a point exists.
+            UndefinedError: such a point exists.
         """
         before: tuple[Ball, int] | None = None
         for k in range(-50, 51):
@@ -203,9 +203,9 @@ class Cutting:
                 continue
             sign = 1 if value > 0 else -1
             if sign < 0 and not division:
-                raise Undefined(f"{what} a number that is not positive", x)
+                raise UndefinedError(f"{what} a number that is not positive", x)
             if division and before is not None and before[1] != sign:
-                raise Undefined(f"{what} zero", before[0].union(x))
+                raise UndefinedError(f"{what} zero", before[0].union(x))
             before = (x, sign)
 
     def _vanishes(self, node: Node, cut: Cut) -> bool:
@@ -220,11 +220,12 @@ class Cutting:
 
         Args:
             g: the formula; sign 0 means that it is zero on the whole interval.
-            low, high: the interval.
+            low: the left end.
+            high: the right end.
             origin: the node whose zeros these are, to be remembered.
 
         Raises:
-            Unclear: the sign is not decided.
+            UnclearError: the sign is not decided.
         """
         found = _Signs(self, g, low, high).run()
         zeros = self.zeros.setdefault(origin or g, set())
@@ -238,13 +239,13 @@ class Cutting:
         """Return the one object for a point.
 
         Raises:
-            Unclear: it is not told apart from another one.
+            UnclearError: it is not told apart from another one.
         """
         for cut in self.cuts:
             if exact is not None and cut.exact == exact:
                 return cut
             if (exact is None or cut.exact is None) and cut.ball.overlaps(ball):
-                raise Unclear("two switching points are not told apart")
+                raise UnclearError("two switching points are not told apart")
         self.cuts.append(Cut(ball, exact))
         return self.cuts[-1]
 
@@ -258,7 +259,7 @@ def _before(a: Cut | None, b: Cut | None) -> bool:
         return False
     if a.exact is not None and b.exact is not None:
         return a.exact < b.exact
-    raise Unclear("two switching points are not told apart")
+    raise UnclearError("two switching points are not told apart")
 
 
 def _inside(a: Cut | None, b: Cut | None) -> Ball:
@@ -272,12 +273,12 @@ def _check_constant(node: Node) -> None:
         return
     for part in postorder(node):
         if part.op == "pow" and part.data < 0 and constant(part.args[0], ctx.prec).is_zero():
-            raise Undefined("a division by zero", None)
+            raise UndefinedError("a division by zero", None)
         if part.op in ("log", "log1p") or (part.op == "pow" and part.data.denominator != 1):
             inner = constant(part.args[0], ctx.prec) + (1 if part.op == "log1p" else 0)
             if inner < 0 or (inner.is_zero() and (part.op != "pow" or part.data < 0)):
-                raise Undefined("a logarithm or root of a number that is not positive", None)
-    raise Unclear("a constant is not decided")
+                raise UndefinedError("a logarithm or root of a number that is not positive", None)
+    raise UnclearError("a constant is not decided")
 
 
 def rational_ball(value: Fraction) -> Ball:
@@ -301,7 +302,7 @@ class _Signs:
     def run(self) -> list[Signed]:
         g = self.g
         if is_switching(g):
-            raise Unclear("a switch inside a switch is not resolved")
+            raise UnclearError("a switch inside a switch is not resolved")
         if g.constant:
             return [(self.low, self.high, self._constant())]
         left, left_sign = self._end(self.low, -1)
@@ -320,7 +321,7 @@ class _Signs:
             return -1
         if ball.is_zero() or _is_zero(self.g, Fraction(0)):
             return 0
-        raise Unclear("the sign of a constant is not decided")
+        raise UnclearError("the sign of a constant is not decided")
 
     def _end(self, cut: Cut | None, side: int) -> tuple[Ball, int | None]:
         """Return an exact end of the bounded part, and the sign beyond it."""
@@ -332,7 +333,7 @@ class _Signs:
             sign = sign_of(made[0]) if made else None
             if sign is not None:
                 return arb(side * start), sign
-        raise Unclear(tail.why or "the sign at infinity is not decided")
+        raise UnclearError(tail.why or "the sign at infinity is not decided")
 
     def _value(self, ball: Ball, order: int) -> list[Ball]:
         self.owner.budget.spend(self.cost)
@@ -346,7 +347,7 @@ class _Signs:
             a, b = waiting.pop()
             self.count += 1
             if self.count > _MOST:
-                raise Unclear("a sign is not decided within the work allowed")
+                raise UnclearError("a sign is not decided within the work allowed")
             ball = a.union(b)
             d = self._value(ball, 1)
             if d[0] != 0:
@@ -355,7 +356,7 @@ class _Signs:
             if self._simple(ball, a, b, d, found) or self._multiple(ball, a, b, found):
                 continue
             if b - a < arb(2) ** -100 * (1 + abs(a)):
-                raise Unclear("a root is not resolved")
+                raise UnclearError("a root is not resolved")
             middle = _split(a, b)
             waiting.extend([(middle, b), (a, middle)])
         return found
@@ -364,7 +365,7 @@ class _Signs:
         self, ball: Ball, a: Ball, b: Ball, d: list[Ball], found: list[tuple[Cut, int, int]]
     ) -> bool:
         """Settle a box on which g is strictly monotone."""
-        if not d[1] != 0:
+        if d[1].contains(0):
             return False
         first, last = self._value(a, 0)[0], self._value(b, 0)[0]
         if not (first != 0 and last != 0):
@@ -422,13 +423,13 @@ class _Signs:
     def _assembled(self, roots: list[tuple[Cut, int, int]]) -> list[Signed]:
         if not roots:
             if not self.spans:
-                raise Unclear("a sign is not decided")
+                raise UnclearError("a sign is not decided")
             return [(self.low, self.high, self.spans[0][2])]
         inner = [r for r in roots if r[0] is not self.low and r[0] is not self.high]
         for cut, _, _ in inner:
             for end in (self.low, self.high):
                 if end is not None and cut.ball.overlaps(end.ball):
-                    raise Unclear("two switching points are not told apart")
+                    raise UnclearError("two switching points are not told apart")
         inner = sorted(inner, key=lambda r: float(r[0].ball.mid()))
         if not inner:
             cut, before, after = roots[0]

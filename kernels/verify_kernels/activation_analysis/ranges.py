@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from flint import arb
@@ -18,7 +19,7 @@ from verify_kernels.activation_analysis.extrema import (
     Box,
     Budget,
     Extremum,
-    OutOfBudget,
+    OutOfBudgetError,
     Place,
     Surface,
 )
@@ -55,6 +56,7 @@ class PieceRanges:
         ]
 
     def place(self, x: Ball) -> Place:
+        """Return the one object for an exact point."""
         key = repr(x.man_exp())
         if key not in self._places:
             self._places[key] = Place(x, self.surface)
@@ -77,7 +79,7 @@ class PieceRanges:
             else:
                 ends.append(inner_high)
             places = [self.place(x) for x in ends]
-            self._boxes[start] = [self._box(a, b) for a, b in zip(places, places[1:], strict=False)]
+            self._boxes[start] = [self._box(a, b) for a, b in pairwise(places)]
         return self._boxes[start]
 
     def _box(self, a: Place, b: Place) -> Box:
@@ -127,12 +129,12 @@ class Ranges:
             quantity: a name of `QUANTITIES`.
             isolated: values at cuts, for ``d0``.
         """
-        exact = self._wave_range(quantity)
+        exact = self.wave(quantity)
         if exact is not None:
             return exact
         return Range(inf=self._end(quantity, -1, isolated), sup=self._end(quantity, 1, isolated))
 
-    def _wave_range(self, quantity: str) -> Range | None:
+    def wave(self, quantity: str) -> Range | None:
         """Return the range of a + b cos + c sin of one phase, which holds on all of R.
 
         An identity of analytic functions on a half-line holds on the line.
@@ -162,7 +164,7 @@ class Ranges:
     def _end(self, quantity: str, sign: int, isolated: Sequence[Ball]) -> Bound:
         try:
             return self._supremum(quantity, sign, isolated)
-        except OutOfBudget:
+        except OutOfBudgetError:
             return open_bound("the work allowed was used up")
 
     def _supremum(self, quantity: str, sign: int, isolated: Sequence[Ball]) -> Bound:

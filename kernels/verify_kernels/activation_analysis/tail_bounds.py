@@ -8,8 +8,19 @@ from typing import Any
 
 from flint import arb
 
-from verify_kernels.activation_analysis.coefficients import Coefficient, NeedLarger, Unclear
-from verify_kernels.activation_analysis.expansions import ONE, Expansion, HalfLine, W, over
+from verify_kernels.activation_analysis.coefficients import (
+    Coefficient,
+    NeedLargerError,
+    UnclearError,
+)
+from verify_kernels.activation_analysis.expansions import (
+    ONE,
+    Expansion,
+    HalfLine,
+    TooLongError,
+    W,
+    over,
+)
 from verify_kernels.activation_analysis.tail_jet import derivatives_at_infinity
 from verify_kernels.activation_analysis.tree import Node
 
@@ -52,20 +63,21 @@ class Tail:
         self._made: dict[int, list[Expansion] | str | None] = {}
         self._quantities: dict[tuple[str, int], tuple[Expansion, Expansion] | None] = {}
         self._suprema: dict[tuple[str, int, int], TailSupremum | None] = {}
-        self.why = ""
+        self.why, self.too_long = "", False
 
     def at(self, start: int) -> list[Expansion] | None:
         """Return sigma .. sigma^(4) from a start on, None if they are not known there."""
-        if start not in self._made:
+        if start not in self._made and not self.too_long:
             try:
                 line = HalfLine(start)
                 found: Any = derivatives_at_infinity(self.root, self.side, line, self.order)
-            except NeedLarger:
+            except NeedLargerError:
                 found = None
-            except Unclear as reason:
+            except UnclearError as reason:
                 found, self.why = None, str(reason)
+                self.too_long = isinstance(reason, TooLongError)
             self._made[start] = found
-        made = self._made[start]
+        made = self._made.get(start)
         return made if isinstance(made, list) else None
 
     def first(self) -> list[Expansion] | None:
@@ -113,7 +125,7 @@ class Tail:
         f, slope = (pair[0], pair[1]) if sign > 0 else (-pair[0], -pair[1])
         try:
             return supremum(f, slope)
-        except (NeedLarger, Unclear):
+        except (NeedLargerError, UnclearError):
             return None
 
     def limit(self, name: str = "d0") -> Limit:
@@ -123,7 +135,7 @@ class Tail:
             if pair is not None:
                 try:
                     return limit(pair[0])
-                except Unclear as reason:
+                except UnclearError as reason:
                     self.why = str(reason)
         return Limit("unknown")
 
@@ -134,7 +146,7 @@ class Tail:
             if pair is not None:
                 try:
                     return superior(pair[0])
-                except Unclear as reason:
+                except UnclearError as reason:
                     self.why = str(reason)
         return None
 
@@ -157,7 +169,7 @@ def sign_of(f: Expansion) -> int | None:
     try:
         m, _ = f.lead()
         ball = f.range_over(m)
-    except (Unclear, NeedLarger):
+    except (UnclearError, NeedLargerError):
         return None
     return 1 if ball > 0 else -1 if ball < 0 else None
 
@@ -166,7 +178,7 @@ def supremum(f: Expansion, slope: Expansion) -> TailSupremum | None:
     """Return the supremum of a function on its half-line.
 
     Raises:
-        Unclear, NeedLarger: the rules do not decide something.
+        UnclearError, NeedLargerError: the rules do not decide something.
     """
     line = f.line
     if f.is_zero:
@@ -194,7 +206,7 @@ def _growing(f: Expansion, slope: Expansion) -> TailSupremum | None:
     line = f.line
     m, c = f.lead()
     lowest = arb("-inf")
-    low, high, approached = c.range()
+    _, high, approached = c.range()
     if c.is_still:
         if c.sign() > 0:
             return TailSupremum(True, lowest, None, False)
@@ -212,12 +224,12 @@ def limit(f: Expansion) -> Limit:
     """Return the limit of a function.
 
     Raises:
-        Unclear: the rules do not decide it.
+        UnclearError: the rules do not decide it.
     """
     if f.is_zero:
         return Limit("finite", arb(0))
     if not f.is_bounded:
-        m, c = f.lead()
+        _, c = f.lead()
         if c.is_still:
             return Limit("+inf" if c.sign() > 0 else "-inf")
         low, high, approached = c.range()
@@ -227,21 +239,21 @@ def limit(f: Expansion) -> Limit:
             return Limit("-inf")
         if approached and high > low:
             return Limit("oscillates")
-        raise Unclear("the leading coefficient oscillates")
+        raise UnclearError("the leading coefficient oscillates")
     _, level, _ = f.split()
     if level.is_still:
         return Limit("finite", level.ball())
     low, high, approached = level.range()
     if approached and high > low:
         return Limit("oscillates")
-    raise Unclear("the constant term oscillates")
+    raise UnclearError("the constant term oscillates")
 
 
 def superior(f: Expansion) -> TailSupremum:
     """Return limsup |f| as infinite, or between low and high.
 
     Raises:
-        Unclear: the rules do not decide it.
+        UnclearError: the rules do not decide it.
     """
     lowest = arb("-inf")
     if f.is_zero:
@@ -251,7 +263,7 @@ def superior(f: Expansion) -> TailSupremum:
         low, high, approached = c.range()
         if (c.is_still and c.sign()) or (approached and (high > 0 or low < 0)):
             return TailSupremum(True, lowest, None, False)
-        raise Unclear("a growing part is not shown to be nonzero")
+        raise UnclearError("a growing part is not shown to be nonzero")
     _, level, _ = f.split()
     low, high, approached = level.range()
     top = (-low).max(high) if not level.is_still else abs(level.ball())
@@ -267,7 +279,7 @@ def growth(f: Expansion) -> str:
         return "bounded"
     try:
         m, _ = f.lead()
-    except Unclear:
+    except UnclearError:
         return "unknown"
     if m.exponent:
         return "exponential"

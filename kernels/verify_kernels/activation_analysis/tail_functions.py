@@ -17,8 +17,8 @@ from flint import arb, fmpq
 from verify_kernels.activation_analysis.coefficients import (
     NOTHING,
     Coefficient,
-    NeedLarger,
-    Unclear,
+    NeedLargerError,
+    UnclearError,
     applied,
     exponential,
     logarithm,
@@ -61,7 +61,7 @@ def _taylor(
     n = len(coefficients)
     bound = (last(reach) * size**n).upper()
     if not bound.is_finite():
-        raise NeedLarger
+        raise NeedLargerError
     return total + Expansion(line, {}, {times(ONE, m, n): bound})
 
 
@@ -73,7 +73,8 @@ def inverse(f: Expansion) -> Expansion:
     """Return 1/f.
 
     Raises:
-        Unclear, NeedLarger: f is not bounded away from zero relative to its leading monomial.
+        UnclearError: f is not bounded away from zero relative to its leading monomial.
+        NeedLargerError: it is further out.
     """
     m, c = f.lead()
     if not c.is_still:
@@ -87,7 +88,7 @@ def inverse(f: Expansion) -> Expansion:
 
 def _nonzero(ball: Ball) -> Ball:
     if ball.contains(0):
-        raise Unclear("a divisor is not bounded away from zero")
+        raise UnclearError("a divisor is not bounded away from zero")
     return ball
 
 
@@ -104,12 +105,12 @@ def power(f: Expansion, p: Fraction) -> Expansion:
             base = base * base if n else base
         return total if total is not None else Expansion.constant(f.line, 1)
     if f.is_zero:
-        raise Unclear("a root of zero")
+        raise UnclearError("a root of zero")
     m, c = f.lead()
     if not c.is_still:
         ball = f.range_over(m)
         if not ball > 0:
-            raise Unclear("a root of a function that is not bounded away from zero")
+            raise UnclearError("a root of a function that is not bounded away from zero")
         return Expansion.within(
             f.line, ball ** arb(fmpq(p.numerator, p.denominator)), times(ONE, m, p)
         )
@@ -131,7 +132,7 @@ def power(f: Expansion, p: Fraction) -> Expansion:
 
 
 def exp(f: Expansion) -> Expansion:
-    """Return exp(f)."""
+    """Return the exponential of an expansion."""
     line = f.line
     m = f.top()
     if line.growth(m) > 0 and m.exponent:
@@ -146,14 +147,14 @@ def exp(f: Expansion) -> Expansion:
     factor: Monomial = ONE
     for g, c in growing.items():
         if not c.is_still:
-            raise Unclear("an exponent grows and oscillates")
+            raise UnclearError("an exponent grows and oscillates")
         if g is LOG:
             rate = c.rational_value()
             if rate is None:
-                raise Unclear("an irrational power at infinity")
+                raise UnclearError("an irrational power at infinity")
             factor = times(factor, monomial(rate))
         elif g.exponent or g.logs:
-            raise Unclear("an exponent with a logarithm")
+            raise UnclearError("an exponent with a logarithm")
         else:
             for (powers, _), value in c.terms.items():
                 shift[(g.power, powers)] = Fraction(int(value.p), int(value.q))
@@ -168,7 +169,7 @@ def exp(f: Expansion) -> Expansion:
 def _split_level(f: Expansion) -> tuple[dict[Monomial, Coefficient], Coefficient, Expansion]:
     growing, level, v = f.split()
     if not level.is_still:
-        raise Unclear("an operand oscillates about a growing part")
+        raise UnclearError("an operand oscillates about a growing part")
     return growing, level, v
 
 
@@ -184,25 +185,25 @@ def _exp_of_exponential(f: Expansion) -> Expansion:
     line = f.line
     m, c = f.lead()
     if c.sign() > 0:
-        raise Unclear("an exponential of an exponential")
+        raise UnclearError("an exponential of an exponential")
     size = -(f.range_over(m)).upper()
     if not size > 0:
-        raise NeedLarger
+        raise NeedLargerError
     line.sup(over(W, m))  # m/w increases from the start on
     rate = (size * line.at_start(m) / line.start).min(arb(64)).lower()
     mantissa, exponent = rate.man_exp()
     slope = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
     slope = Fraction(int(slope * 16), 16)
     if slope <= 0:
-        raise NeedLarger
+        raise NeedLargerError
     return Expansion(line, {}, {monomial(exponent=(((Fraction(1), NOTHING), -slope),)): arb(1)})
 
 
 def log(f: Expansion) -> Expansion:
-    """Return log(f) for a positive f."""
+    """Return the logarithm, for a positive function of an expansion."""
     line = f.line
     if f.is_zero:
-        raise Unclear("a logarithm of zero")
+        raise UnclearError("a logarithm of zero")
     m, c = f.lead()
     total = Expansion(line, {})
     for (exponent, powers), value in m.exponent:
@@ -215,7 +216,7 @@ def log(f: Expansion) -> Expansion:
     if not c.is_still:
         ball = f.range_over(m)
         if not ball > 0:
-            raise Unclear("a logarithm of a function that is not bounded away from zero")
+            raise UnclearError("a logarithm of a function that is not bounded away from zero")
         return total + Expansion.within(line, ball.log())
     w = f.without(m).shifted(m, -1).scaled(c.inverse())
     coefficients = [Fraction(0)] + [Fraction((-1) ** (n + 1), n) for n in range(1, ORDER)]
@@ -224,7 +225,7 @@ def log(f: Expansion) -> Expansion:
 
 
 def asinh(f: Expansion) -> Expansion:
-    """Return asinh(f)."""
+    """Return the inverse hyperbolic sine of an expansion."""
     found = _limit(f)
     if found is None:
         return Expansion.within(f.line, _monotone("asinh", f))
@@ -239,7 +240,7 @@ def sin_cos(f: Expansion) -> tuple[Expansion, Expansion]:
     line = f.line
     try:
         growing, level, v = _split_level(f)
-    except Unclear:
+    except UnclearError:
         if f.is_bounded:
             s, c = f.range_over(ONE).sin_cos()
             return Expansion.within(line, s), Expansion.within(line, c)
@@ -275,7 +276,7 @@ def _limit(f: Expansion) -> tuple[int, Coefficient, Expansion] | None:
     if not f.is_bounded:
         m, c = f.lead()
         if line.growth(m) <= 0 or not c.is_still:
-            raise Unclear("an operand grows and oscillates")
+            raise UnclearError("an operand grows and oscillates")
         return c.sign(), c, f
     if not _has_limit(f):
         return None
@@ -284,7 +285,7 @@ def _limit(f: Expansion) -> tuple[int, Coefficient, Expansion] | None:
 
 
 def atan(f: Expansion) -> Expansion:
-    """Return atan(f)."""
+    """Return the arc tangent of an expansion."""
     line = f.line
     found = _limit(f)
     if found is None:
@@ -316,7 +317,7 @@ def _gauss(f: Expansion) -> Expansion:
 
 
 def erfc(f: Expansion) -> Expansion:
-    """Return erfc(f)."""
+    """Return the complementary error function of an expansion."""
     line = f.line
     found = _limit(f)
     if found is None:
@@ -341,7 +342,7 @@ def erfc(f: Expansion) -> Expansion:
 
 
 def erf(f: Expansion) -> Expansion:
-    """Return erf(f)."""
+    """Return the error function of an expansion."""
     line = f.line
     found = _limit(f)
     if found is None:

@@ -7,7 +7,7 @@ from fractions import Fraction
 from math import factorial
 
 from verify_kernels.activation_analysis import tail_functions as of
-from verify_kernels.activation_analysis.coefficients import Coefficient, Unclear, of_node
+from verify_kernels.activation_analysis.coefficients import Coefficient, UnclearError, of_node
 from verify_kernels.activation_analysis.expansions import Expansion, HalfLine, W
 from verify_kernels.activation_analysis.tree import Node, postorder
 
@@ -24,8 +24,8 @@ def derivatives_at_infinity(root: Node, side: int, line: HalfLine, order: int) -
         order: the number of derivatives.
 
     Raises:
-        Unclear: the rules do not decide something.
-        NeedLarger: they do further out.
+        UnclearError: the rules do not decide something.
+        NeedLargerError: they do further out.
     """
     w = Expansion(line, {W: Coefficient.rational(side)})
     found = _jets(root, w, order)
@@ -36,7 +36,7 @@ def jets_from(root: Node, place: Coefficient, line: HalfLine, order: int) -> Jet
     """Return the Taylor coefficients of a tree at a constant place.
 
     Raises:
-        Unclear: no rule gives one of them.
+        UnclearError: no rule gives one of them.
     """
     return _jets(root, Expansion.constant(line, place), order)
 
@@ -257,5 +257,5 @@ def _apply(node: Node, parts: Sequence[Jet], n: int) -> Jet:
         return (found + [Expansion(found[0].line, {})] * n)[:n]
     rule = _RULES.get(node.op)
     if rule is None:
-        raise Unclear(f"{node.op} is not decided at infinity")
+        raise UnclearError(f"{node.op} is not decided at infinity")
     return rule(parts[0], n)

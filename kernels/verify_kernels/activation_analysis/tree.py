@@ -45,6 +45,7 @@ class Forest:
         self._known: dict[tuple[Any, ...], Node] = {}
 
     def node(self, op: str, *args: Node, data: Any = None) -> Node:
+        """Return the one node for an operation and its operands."""
         key = (op, tuple(map(id, args)), data)
         found = self._known.get(key)
         if found is None:
@@ -53,9 +54,11 @@ class Forest:
         return found
 
     def number(self, value: int | Fraction) -> Node:
+        """Return a rational number."""
         return self.node("number", data=Fraction(value))
 
     def add(self, *terms: Node) -> Node:
+        """Return the sum, with the rational numbers joined."""
         flat: list[Node] = []
         total = Fraction(0)
         for term in terms:
@@ -90,6 +93,7 @@ class Forest:
         return self.node("add", *flat, self.number(total))
 
     def scaled(self, factor: int | Fraction, x: Node) -> Node:
+        """Return a rational multiple."""
         return self.mul(self.number(factor), x)
 
     def mul(self, *factors: Node) -> Node:
@@ -108,6 +112,7 @@ class Forest:
         return flat[0] if len(flat) == 1 else self.node("mul", *flat)
 
     def power(self, base: Node, exponent: Fraction) -> Node:
+        """Return a rational power."""
         if exponent == 1:
             return base
         if exponent == 0:
@@ -126,6 +131,7 @@ class Forest:
         return self.node("pow", base, data=exponent)
 
     def log(self, x: Node) -> Node:
+        """Return the logarithm, in the form that neither overflows nor cancels."""
         power = _one_plus_exp(x)
         if power is not None:
             return self.node("softplus", power)
@@ -151,6 +157,7 @@ class Forest:
         return self.node(node.op, *args, data=node.data)
 
     def unary(self, op: str, x: Node) -> Node:
+        """Return a function of one operand."""
         if op == "log":
             return self.log(x)
         if op == "tan":
@@ -293,15 +300,72 @@ def is_switching(root: Node) -> bool:
 
 
 def parity(root: Node) -> int:
-    """Return 1 for a tree that is even by its structure, -1 for odd, 0 if it does not show."""
-    signs: dict[Node, int | None] = {}
-    for node in postorder(root):
-        signs[node] = _parity(node, [signs[arg] for arg in node.args])
-    return signs[root] or 0
+    """Return 1 for a tree that is proved even by its structure, -1 for odd, 0 if it is not shown.
+
+    The tree at z and the tree at -z are brought to one form, in which odd functions hand their
+    sign outward, even ones drop it, and the order of terms does not count.
+    """
+    forms = _Forms()
+    (sign, form), (mirrored, image) = forms.of(root, 1), forms.of(root, -1)
+    if form != image:
+        return 0
+    return 1 if form == 0 or sign == mirrored else -1
+
+
+class _Forms:
+    """Numbers for signed forms; 0 is the number of zero."""
+
+    def __init__(self) -> None:
+        self.numbers: dict[Any, int] = {("number", Fraction(0)): 0}
+
+    def of(self, root: Node, mirror: int) -> tuple[int, int]:
+        """Return (sign, form) of the tree at mirror x z."""
+        found: dict[Node, tuple[int, int]] = {}
+        for node in postorder(root):
+            found[node] = self._new(node, [found[arg] for arg in node.args], mirror)
+        return found[root]
+
+    def number(self, key: Any) -> int:
+        return self.numbers.setdefault(key, len(self.numbers))
+
+    def _new(self, node: Node, below: list[tuple[int, int]], mirror: int) -> tuple[int, int]:
+        op = node.op
+        if op == "z":
+            return mirror, self.number("z")
+        if op == "number":
+            return (1 if node.data >= 0 else -1), self.number(("number", abs(node.data)))
+        signs = [sign for sign, _ in below]
+        forms = [form for _, form in below]
+        if op == "mul":
+            total = 1
+            for sign in signs:
+                total *= sign
+            one = self.number(("number", Fraction(1)))
+            kept = sorted(form for form in forms if form != one)
+            if len(kept) == 1:
+                return total, kept[0]
+            return total, self.number(("mul", tuple(kept)))
+        if op == "add":
+            order = sorted(zip(forms, signs, strict=True))
+            lead = order[0][1]
+            return lead, self.number(("add", tuple((f, s * lead) for f, s in order)))
+        if op == "pow" and node.data.denominator == 1:
+            sign = signs[0] if node.data % 2 else 1
+            return sign, self.number(("pow", node.data, forms[0]))
+        if op in _ODD:
+            return signs[0], self.number((op, forms[0]))
+        if op in _EVEN:
+            return 1, self.number((op, forms[0]))
+        if op in ("max", "min"):
+            lead = 1 if op == "max" else -1  # min(a, b) = -max(-a, -b)
+            order = sorted((f, s * lead) for s, f in below)
+            return lead, self.number(("max", tuple(order)))
+        return 1, self.number((op, node.data, tuple(below)))
 
 
 _RISING = frozenset({
-    "exp", "expm1", "log", "log1p", "sinh", "tanh", "sigmoid", "softplus", "erf", "atan", "asinh", "sign",
+    "exp", "expm1", "log", "log1p", "sinh", "tanh", "sigmoid", "softplus", "erf", "atan",
+    "asinh", "sign",
 })  # fmt: skip
 
 
@@ -340,26 +404,3 @@ def _direction(node: Node, below: list[int | None]) -> int | None:
 
 _ODD = frozenset({"sin", "atan", "asinh", "tanh", "sinh", "erf", "sign"})
 _EVEN = frozenset({"cos", "cosh", "logcosh", "abs"})
-
-
-def _parity(node: Node, below: list[int | None]) -> int | None:
-    if node.op == "z":
-        return -1
-    if node.constant:
-        return 1
-    if node.op == "mul":
-        product = 1
-        for sign in below:
-            product *= sign or 0
-        return product
-    if node.op == "pow":
-        if below[0] == -1 and node.data.denominator == 1:
-            return -1 if node.data.numerator % 2 else 1
-        return 1 if below[0] == 1 else 0
-    if len(below) > 0 and all(sign == 1 for sign in below):
-        return 1
-    if node.op == "add" and all(sign == -1 for sign in below):
-        return -1
-    if below == [-1]:
-        return -1 if node.op in _ODD else 1 if node.op in _EVEN else 0
-    return 0
