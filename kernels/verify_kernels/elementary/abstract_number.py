@@ -463,7 +463,7 @@ def _rounded(value: Any, reach: Exact | None, *, product: bool) -> Any:
     exponent = _exponent(magnitude.abs_upper())
     if value.grid is not None and value.grid >= -1074 and exponent <= 53 + value.grid:
         return value
-    step = arb(2) ** max(exponent - 54, -1075)
+    step: Exact = arb(2) ** max(exponent - 54, -1075)
     step = smaller(smaller(step, magnitude), reach)
     relative = None
     if value.relative is not None and (not product or _is_normal(value)):
