@@ -7,6 +7,7 @@ escaped.
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from html import escape, unescape
 from typing import Any
@@ -30,6 +31,10 @@ _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _SCRIPT = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "𝒜ℬ𝒞𝒟ℰℱ𝒢ℋℐ𝒥𝒦ℒℳ𝒩𝒪𝒫𝒬ℛ𝒮𝒯𝒰𝒱𝒲𝒳𝒴𝒵", strict=True))
 
 
+_OPENING, _CLOSING = ("{", "(", "["), ("}", ")", "]")
+_SIGNS = re.compile(r"(\\wedge(?![a-zA-Z])|\\[{}|]|[][(){}])")
+
+
 @lru_cache(maxsize=1024)
 def mathml(latex: str) -> str:
     """Return the formula as MathML; what cannot be converted is shown as its source."""
@@ -39,6 +44,18 @@ def mathml(latex: str) -> str:
         return _written(Converter().convert_to_element(clean(latex)))
     except Exception:  # a formula of a plug-in must not cost the reader the report
         return f'<code class="latex">{escape(clean(latex))}</code>'
+
+
+def conjuncts(latex: str) -> list[str]:
+    """Split a formula at its outermost conjunctions, so that a long one can be wrapped."""
+    parts, depth = [""], 0
+    for piece in _SIGNS.split(clean(latex)):
+        depth += (piece in _OPENING) - (piece in _CLOSING)
+        if piece == r"\wedge" and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += piece
+    return [part.strip() for part in parts] if depth == 0 else [latex]
 
 
 def _written(element: Any) -> str:

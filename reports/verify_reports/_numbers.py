@@ -108,6 +108,16 @@ def between(lo: Endpoint, hi: Endpoint, digits: int = DIGITS) -> str:
     return f"{left}{down(lo, digits)}, {up(hi, digits)}{right}"
 
 
+def leading(lo: Endpoint, hi: Endpoint) -> str:
+    """Return the digits that both ends share, ``0.952…``, or the ends if they share too few."""
+    for digits in (5, 4, 3):
+        if isinstance(lo, Fraction) and isinstance(hi, Fraction) and lo * hi > 0:
+            low, high = cut(lo, digits), cut(hi, digits)
+            if low == high and lo != hi:
+                return low
+    return between(lo, hi, 3)
+
+
 def related(lo: Endpoint, hi: Endpoint) -> str:
     """Return ``= 0.5`` or ``in [0.4, 0.6]``."""
     text = between(lo, hi)

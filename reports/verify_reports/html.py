@@ -12,7 +12,7 @@ from verify_reports import _claims as claims
 from verify_reports import _figures, _samples
 from verify_reports import _witness as witnesses
 from verify_reports._claims import Certificate
-from verify_reports._mathml import mathml
+from verify_reports._mathml import conjuncts, mathml
 from verify_reports._text import capitalised, clean, counted, shorten
 
 _MOST_SAMPLES = 200
@@ -69,6 +69,9 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "math": lambda latex: Markup(mathml(str(latex))),
+        "wrapped_math": lambda latex: Markup(
+            " ∧ ".join(mathml(part) for part in conjuncts(str(latex)))
+        ),
         "shorten": shorten,
         "capitalised": capitalised,
         "counted": counted,

@@ -199,13 +199,9 @@ def _consequences(console: Any, consequences: Sequence[Record]) -> None:
 def _sample_list(console: Any, samples: Record | None) -> None:
     if samples is None:
         return
-    for digits in (4, 3):
-        heads, rows = _samples.table(samples, _SHOWN_SAMPLES, digits)
-        sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        sizes[:1] = [max((len(word) for row in rows for word in row[0].split()), default=1)]
-        fits = sum(sizes) + 2 * len(sizes) + 1 <= console.width
-        if fits:
-            break
+    heads, rows = _samples.table(samples, _SHOWN_SAMPLES, brief=True)
+    sizes = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    fits = sum(sizes) + 2 * len(sizes) + 1 <= console.width
     pairs = [] if fits else [zip(heads, row, strict=True) for row in rows]
     lines = [", ".join(f"{head} {text}" for head, text in row if text != "—") for row in pairs]
     _list(console, capitalised(_samples.headline(samples)), [clean(samples["summary"]), *lines])

@@ -72,8 +72,9 @@ def browse(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a report about every kind of certificate and the page that measures it."""
     place = tmp_path_factory.mktemp("browser")
-    stored = json.loads(VECTORS.read_text(encoding="utf-8"))["certificates"]
-    made = [SimpleNamespace(**parts) for parts in stored.values()]
+    stored = json.loads(VECTORS.read_text(encoding="utf-8"))
+    known = stored["certificates"] | stored["villani"]
+    made = [SimpleNamespace(**parts) for parts in known.values()]
     page = html.render(made, problems=[("broken.pt", "broken.pt: expected a zip file")])
     (place / "report.html").write_text(page, encoding="utf-8")
     probe = PROBE.replace("WIDTHS", json.dumps(WIDTHS))

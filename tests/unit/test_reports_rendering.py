@@ -18,18 +18,24 @@ from verify_reports import html, junit, terminal
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "report_certificates.json"
 KINDS = ["pass", "fail", "undecided", "not applicable", "hostile"]
+VILLANI = ["villani pass", "villani pair", "villani kink", "villani rays"]
 
 
 @pytest.fixture(scope="module")
 def made() -> dict[str, Any]:
-    stored = json.loads(VECTORS.read_text(encoding="utf-8"))["certificates"]
-    return {kind: SimpleNamespace(**parts) for kind, parts in stored.items()}
+    stored = json.loads(VECTORS.read_text(encoding="utf-8"))
+    known = stored["certificates"] | stored["villani"]
+    return {kind: SimpleNamespace(**parts) for kind, parts in known.items()}
+
+
+def by_hand(made: Any) -> list[Any]:
+    return [made[kind] for kind in KINDS]
 
 
 # --- terminal ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", [*KINDS, *VILLANI])
 def test_terminal_fits_80_columns_without_escape_sequences(made: Any, kind: str) -> None:
     text = terminal.render([made[kind]])
     assert max(map(len, text.splitlines())) <= 80
@@ -90,7 +96,7 @@ def test_terminal_says_why_it_is_undecided(made: Any) -> None:
 
 def test_terminal_table_of_several_files(made: Any) -> None:
     problem = ("broken.pt", "broken.pt: expected a zip file, but got 3 bytes")
-    text = terminal.render(list(made.values()), problems=[problem], details=False)
+    text = terminal.render(by_hand(made), problems=[problem], details=False)
     assert "well-posedness, 6 files" in text
     assert "! not checked" in text
     assert "What follows" not in text
@@ -144,7 +150,7 @@ class Page(HTMLParser):
 
 ALLOWED_TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section",
-    "article", "p", "span", "strong", "small", "br", "h1", "h2", "h3", "h4", "ul", "li", "dl",
+    "article", "p", "span", "strong", "small", "h1", "h2", "h3", "h4", "h5", "ul", "li", "dl",
     "div", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "a", "figure", "figcaption",
     "svg", "rect", "line", "pre", "code", "details", "summary", "math", "mrow", "mi", "mn",
     "mo", "mtext", "ms", "mspace", "msub", "msup", "msubsup", "mfrac", "msqrt", "mroot",
@@ -152,7 +158,7 @@ ALLOWED_TAGS = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "all"])
+@pytest.mark.parametrize("kind", [*KINDS, *VILLANI, "all"])
 def test_page_has_known_tags_no_script_and_no_outside_address(made: Any, kind: str) -> None:
     chosen = list(made.values()) if kind == "all" else [made[kind]]
     text = html.render(chosen, problems=[("<script>.pt", "<script>alert(5)</script>")])
@@ -183,7 +189,7 @@ def test_style_hash_matches_the_style(made: Any) -> None:
     assert base64.b64encode(hashlib.sha256(css[1].encode()).digest()).decode() == digest[1]
 
 
-@pytest.mark.parametrize("kind", [*KINDS, "all"])
+@pytest.mark.parametrize("kind", [*KINDS, *VILLANI, "all"])
 def test_headings_never_skip_a_level(made: Any, kind: str) -> None:
     chosen = list(made.values()) if kind == "all" else [made[kind]]
     levels = Page(html.render(chosen)).headings
@@ -265,7 +271,7 @@ def test_long_witnesses_show_where_the_equilibria_differ(made: Any) -> None:
 
 
 def test_junit_counts(made: Any) -> None:
-    text = junit.render(list(made.values()), problems=[("a<b>.pt", "bad \x00 file")])
+    text = junit.render(by_hand(made), problems=[("a<b>.pt", "bad \x00 file")])
     suite = ElementTree.fromstring(text.split("\n", 1)[1])
     assert suite.attrib["tests"] == "6"
     assert suite.attrib["failures"] == "2"
