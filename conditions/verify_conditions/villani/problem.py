@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from functools import cached_property
 from typing import Any
@@ -20,6 +20,7 @@ from verify_kernels.activation_analysis import ActivationFacts, analyse
 
 GOAL = "villani"
 _TRAINED = ("regularised", "unregularised")
+_LARGEST_INTEGER = 2**53
 
 
 @dataclass(eq=False)
@@ -188,7 +189,10 @@ def prepare(
             "villani: expected the training data, on which the risk depends, but got none; "
             "add --data with X (n, d) and y (n,)"
         )
-    problem = Problem(network, data, run, told, _labels(data, network, told))
+    labels = _labels(data, network, told)
+    if np.asarray(data.X).dtype == np.bool_:
+        data = replace(data, X=np.asarray(data.X).astype(np.uint8))
+    problem = Problem(network, data, run, told, labels)
     facts = problem.activation
     if facts.defined is Truth.REFUTED:
         why = facts.why.get("defined", "")
@@ -210,7 +214,7 @@ def _labels(data: Data, network: TwoLayer, told: Declared) -> Array:
     if data.y is None or np.size(data.y) != data.n:
         shape = None if data.y is None else np.shape(data.y)
         raise InputError(f"villani: expected one target y for each sample, but got shape {shape}")
-    labels = np.ascontiguousarray(np.reshape(data.y, -1), dtype=np.float64)
+    labels = _exact_floats(np.reshape(data.y, -1))
     if told.logistic and not np.isin(labels, (-1.0, 1.0)).all():
         odd = labels[~np.isin(labels, (-1.0, 1.0))][0]
         raise InputError(
@@ -218,6 +222,20 @@ def _labels(data: Data, network: TwoLayer, told: Declared) -> Array:
             "labels 0 and 1 become 2 y - 1"
         )
     return labels
+
+
+def _exact_floats(given: Array) -> Array:
+    """Return numbers as float64 without rounding them."""
+    whole = given.dtype.kind in "biu"
+    largest = max(int(given.max()), -int(given.min())) if whole else 0
+    floats = given.dtype in (np.float16, np.float32, np.float64)
+    if not (floats or whole) or largest > _LARGEST_INTEGER:
+        found = f"{given.dtype}, {largest} among them" if whole else str(given.dtype)
+        raise InputError(
+            "villani: expected targets y as floats of at most 64 bits or as integers up to 2^53, "
+            f"but got {found}"
+        )
+    return np.ascontiguousarray(given, dtype=np.float64)
 
 
 def goal_of(problem: Problem) -> str:
