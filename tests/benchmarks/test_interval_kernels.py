@@ -34,7 +34,7 @@ EXPRESSIONS = {
 LARGE = (1 << 22) + 64
 # Both ends of a box need their own exp; for the two formulas of one or two library calls that
 # is bound by the throughput of fused multiply-adds on machines that split wide vectors in two.
-TO_NUMPY = {"softplus": 0.85, "tanh'": 0.85, "gelu''": 0.6, "composite": 0.6}
+TO_NUMPY = {"softplus": 1.0, "tanh'": 0.8, "gelu''": 0.6, "composite": 0.6}
 TO_LOOP = 1.4
 TO_FLINT = 300 if has_embedded_rounding() else 150
 

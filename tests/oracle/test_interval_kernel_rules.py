@@ -71,6 +71,9 @@ def test_overflow_never_loses_an_end(enclose):
     assert enclose(sp.exp(x), (800.0, 900.0)) == (MAX, INF)
     assert contains(enclose(1 / sp.exp(x), (1.0, 800.0)), Fraction(1, 10**300))
     assert contains(enclose(x**3, (-1e200, 1.0)), -(10**500))
+    for factor in (10**400, -(10**400), sp.pi * 10**400):  # constants beyond the largest number
+        assert contains(enclose(factor * x, (0.0, 0.0)), 0)
+        assert contains(enclose(factor * x, (-1.0, 1e-320)), factor / 10**330)
 
 
 def test_multiples_by_powers_of_two_underflow(enclose):

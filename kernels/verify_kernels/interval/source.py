@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 
 from verify_kernels.interval.program import PLUS, Node, Program, live
 from verify_kernels.interval.reference import exact_ball, outward
@@ -60,7 +61,8 @@ class Printer:
     def _product(self, a: int, b: int) -> str:
         first, second = self.program.signs[a], self.program.signs[b]
         for constant, other in ((a, b), (b, a)):
-            if self.program.balls[constant] is not None and self.program.positive[constant]:
+            ball = self.program.balls[constant]
+            if ball is not None and self.program.positive[constant] and outward(ball)[1] < inf:
                 return f"iv_scale({self._ends(constant, other)})"
         if first == PLUS and second == PLUS:
             return f"iv_mul_pp({self._ends(a, b)})"
