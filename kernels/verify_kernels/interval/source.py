@@ -9,6 +9,11 @@ from verify_kernels.interval.program import PLUS, Node, Program, live
 from verify_kernels.interval.reference import exact_ball, outward
 
 
+def _literal(value: float) -> str:
+    """Return a literal of a number; one that overflows stands for an infinity."""
+    return f"({value!r})".replace("inf", "1e999")
+
+
 class Printer:
     """Prints the nodes that the outputs need; `lines` is the body, without indentation."""
 
@@ -28,7 +33,7 @@ class Printer:
         ball = self.program.balls[index]
         if ball is not None:
             lo, hi = outward(ball)
-            return f"({lo!r})", f"({hi!r})"
+            return _literal(lo), _literal(hi)
         return f"v{index}l", f"v{index}h"
 
     def _ends(self, *indices: int) -> str:
