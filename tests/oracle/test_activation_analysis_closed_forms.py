@@ -10,7 +10,7 @@ from flint import arb
 
 from verify.network.activation import Activation
 from verify.verdict import Truth
-from verify_kernels.activation_analysis import analyse
+from verify_kernels.activation_analysis import analyse, enclose_fourth_derivative
 
 
 def density(z):
@@ -121,3 +121,21 @@ def test_scaling_of_softplus():
             assert other.lo * factor <= mine.hi
         assert scaled.kappa0.value.lo * b <= unit.kappa0.value.hi
         assert unit.kappa0.value.lo <= scaled.kappa0.value.hi * b
+
+
+@pytest.mark.parametrize(
+    ("name", "digits"),
+    [
+        ("tanh", "4.08588550"), ("sigmoid", "0.127683922"), ("softplus", "0.125"),
+        ("silu", "0.5"), ("gelu", "1.59576912"), ("mish", "1.10097791"),
+    ],
+)  # fmt: skip
+def test_the_fourth_derivative_to_nine_digits(name, digits):
+    """The digits are rounded to nearest: the supremum lies within half a unit of the last."""
+    bound = enclose_fourth_derivative(Activation.parse(name)).largest()
+    places = len(digits.partition(".")[2])
+    slack = Fraction(1, 2 * 10 ** max(places, 8))
+    assert bound.finite is Truth.PROVED
+    assert Fraction(digits) - slack <= bound.value.hi
+    assert bound.value.lo <= Fraction(digits) + slack
+    assert bound.value.width <= Fraction(1, 10**9) * bound.value.lo

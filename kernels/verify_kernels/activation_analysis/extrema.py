@@ -31,7 +31,7 @@ def _derivative(k: int) -> Callable[[Ball, Sequence[Ball]], Triple]:
 
 
 QUANTITIES: dict[str, Callable[[Ball, Sequence[Ball]], Triple]] = {
-    **{f"d{k}": _derivative(k) for k in range(4)},
+    **{f"d{k}": _derivative(k) for k in range(5)},
     "kappa": lambda z, d: (d[0] - z * d[1], -z * d[2], -d[2] - z * d[3]),
     "zd1": lambda z, d: (z * d[1], d[1] + z * d[2], 2 * d[2] + z * d[3]),
 }
@@ -70,14 +70,14 @@ class Place:
 class Surface:
     """The jets of one smooth tree, shared by all searches."""
 
-    def __init__(self, root: Node, budget: Budget) -> None:
-        self.root, self.budget = root, budget
+    def __init__(self, root: Node, budget: Budget, *, order: int = JET_ORDER) -> None:
+        self.root, self.budget, self.order = root, budget, order
         self.cost = len(postorder(root))
 
     def jet(self, ball: Ball) -> list[Ball]:
         """Return value and derivatives at a ball."""
         self.budget.spend(self.cost)
-        return derivatives(self.root, ball, JET_ORDER)
+        return derivatives(self.root, ball, self.order)
 
 
 class Box:

@@ -15,6 +15,7 @@ from verify.verdict import Truth
 from verify_kernels.activation_analysis.coefficients import Coefficient
 from verify_kernels.activation_analysis.expansions import ONE
 from verify_kernels.activation_analysis.extrema import (
+    JET_ORDER,
     QUANTITIES,
     Box,
     Budget,
@@ -37,16 +38,16 @@ _NEAR_ZERO = arb(2) ** -110
 class PieceRanges:
     """Searches one piece; its boxes and expansions are shared by all quantities."""
 
-    def __init__(self, piece: Piece, budget: Budget) -> None:
+    def __init__(self, piece: Piece, budget: Budget, *, order: int = JET_ORDER) -> None:
         self.piece = piece
-        self.surface = Surface(piece.node, budget)
+        self.surface = Surface(piece.node, budget, order=order)
         self.whole = piece.low is None and piece.high is None
         self.parity = parity(piece.node) if self.whole else 0
         self.tails: list[Tail] = []
         if piece.low is None and not self.parity:
-            self.tails.append(tail_of(piece.node, -1))
+            self.tails.append(tail_of(piece.node, -1, order - 1))
         if piece.high is None:
-            self.tails.append(tail_of(piece.node, 1))
+            self.tails.append(tail_of(piece.node, 1, order - 1))
         self._boxes: dict[int, list[Box]] = {}
         self._places: dict[str, Place] = {}
         self.slivers = [
@@ -101,7 +102,7 @@ class PieceRanges:
         """Return the signs under which the half z >= 0 must be searched."""
         if not self.parity:
             return [sign]
-        k = int(quantity[1:]) if quantity in ("d0", "d1", "d2", "d3") else 0
+        k = int(quantity[1]) if quantity[0] == "d" else 0
         even = self.parity * (-1) ** k == 1
         return [sign] if even else [1, -1]
 
@@ -119,8 +120,8 @@ class _Found:
 class Ranges:
     """Ranges of the quantities of an activation that is cut into pieces."""
 
-    def __init__(self, pieces: Sequence[Piece], budget: Budget) -> None:
-        self.parts = [PieceRanges(piece, budget) for piece in pieces]
+    def __init__(self, pieces: Sequence[Piece], budget: Budget, *, order: int = JET_ORDER) -> None:
+        self.parts = [PieceRanges(piece, budget, order=order) for piece in pieces]
 
     def range(self, quantity: str, isolated: Sequence[Ball] = ()) -> Range:
         """Return the range of a quantity.

@@ -152,9 +152,9 @@ class Tail:
 
 
 @lru_cache(maxsize=32)
-def tail_of(root: Node, side: int) -> Tail:
-    """Return the one `Tail` of a tree and a side."""
-    return Tail(root, side)
+def tail_of(root: Node, side: int, order: int = ORDER) -> Tail:
+    """Return the one `Tail` of a tree, a side and a number of derivatives."""
+    return Tail(root, side, order=order)
 
 
 def _inverse_of(z: Expansion) -> Expansion:
