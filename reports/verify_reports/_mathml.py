@@ -31,6 +31,7 @@ _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _SCRIPT = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "𝒜ℬ𝒞𝒟ℰℱ𝒢ℋℐ𝒥𝒦ℒℳ𝒩𝒪𝒫𝒬ℛ𝒮𝒯𝒰𝒱𝒲𝒳𝒴𝒵", strict=True))
 
 
+_TEXT = re.compile(r"\\(?:text|mathrm|textrm)\{([^{}\\$]*)\}")
 _OPENING, _CLOSING = ("{", "(", "["), ("}", ")", "]")
 _SIGNS = re.compile(r"(\\wedge(?![a-zA-Z])|\\[{}|]|[][(){}])")
 
@@ -44,6 +45,12 @@ def mathml(latex: str) -> str:
         return _written(Converter().convert_to_element(clean(latex)))
     except Exception:  # a formula of a plug-in must not cost the reader the report
         return f'<code class="latex">{escape(clean(latex))}</code>'
+
+
+def wrapped(latex: str) -> str:
+    """Return a formula as MathML that wraps between conjuncts, with whole words as text."""
+    words = [(_TEXT.fullmatch(part), part) for part in conjuncts(latex)]
+    return " ∧ ".join(escape(text[1]) if text else mathml(part) for text, part in words)
 
 
 def conjuncts(latex: str) -> list[str]:

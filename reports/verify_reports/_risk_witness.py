@@ -17,6 +17,7 @@ from verify_reports._shown import CUT, Shown
 
 Data = Mapping[str, Any]
 _NETWORK = "u(x) = a · σ(W x + b) + c"
+_ENTRIES = "A decimal entry stands for the binary64 number that it reads as."
 _REST = "Every other trained inner weight is 0."
 
 
@@ -80,7 +81,7 @@ KINDS = {
     ),
     "flat-ray": Kind(
         "a ray of weights without penalty along which f stays bounded",
-        "Put the weights into f: {argument_words}.",
+        "Put the weights into f: {argument_words}. " + _ENTRIES,
         (
             "{moves}. " + _REST + " The outer weights are a = {outer:vector}.",
             "f is at most {bound:most} for every t ≥ 0.",
@@ -102,7 +103,7 @@ KINDS = {
         "a line in weight space along which the {order_words} of f jumps",
         "Take φ(h) = f with w_{j:nr} replaced by w_{j:nr} + h v (a row ends with the bias where it "
         "is trained): at h = 0 the pre-activation of neuron {j:nr} is exactly at a kink of σ for "
-        "the samples named, and the share of all others in φ is smooth.",
+        "the samples named, and the share of all others in φ is smooth. " + _ENTRIES,
         (
             "w_{j:nr} = {row:vector}.",
             "w_{other:nr} = {other_row:vector}.",
@@ -116,7 +117,7 @@ KINDS = {
     ),
     "negative-curvature": Kind(
         "weights at which f curves downwards, so that f is not convex",
-        "Put W and E into the second derivative of f(W + h E) at h = 0; all entries are exact.",
+        "Put W and E into the second derivative of f(W + h E) at h = 0. " + _ENTRIES,
         ("D²f(W)[E, E] {D2:range}.",),
         (("W", "at", "entries"), ("E", "along", "entries")),
         corner="entry",
@@ -125,7 +126,7 @@ KINDS = {
     "unbounded-hessian": Kind(
         "a line on which the second derivative of f is unbounded",
         "Put the weights into D²f[E, E] with v in row {j:nr} of E and 0 elsewhere: it is a factor "
-        "times t plus a bounded term, so no Lipschitz constant of ∇f exists.",
+        "times t plus a bounded term, so no Lipschitz constant of ∇f exists. " + _ENTRIES,
         (
             "{moves}, with v = {direction:vector}; " + _REST.lower(),
             "The factor of t is {growth:bound}.",

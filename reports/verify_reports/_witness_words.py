@@ -14,6 +14,7 @@ Data = Mapping[str, Any]
 _IN_LINE = 6
 _ENTRIES = 8
 _WHOLE = 80  # bits
+_BITS = 1000  # within the range of binary64
 _DIGITS = 5
 _ORDERS = ("value", "first derivative", "second derivative", "third derivative")
 _ARGUMENTS = {
@@ -39,25 +40,38 @@ class Part:
         return _FORMS[form or "text"](self.value)
 
 
+def entry(value: Fraction) -> str:
+    """Return an entry: exact if that is short, else as binary64 text if it is such a number."""
+    short = _numbers.rational(value)
+    if "…" not in short:
+        return short
+    if max(value.numerator.bit_length(), value.denominator.bit_length()) < _BITS:
+        near = float(value)
+        if Fraction(near) == value:
+            return repr(near)
+    return short
+
+
 def vector(value: Sequence[Fraction]) -> str:
     """Return a short vector whole, a long one by its few nonzero or its first entries."""
     size, live = len(value), [k for k, entry in enumerate(value) if entry != 0]
     if not live:
         return f"0 ({counted(size, 'entry').replace('entrys', 'entries')})"
     if size <= _IN_LINE:
-        return f"({', '.join(map(_numbers.rational, value))})"
+        return f"({', '.join(map(entry, value))})"
     if len(live) <= 2:
-        places = [f"{_numbers.rational(value[k])} at entry {k + 1}" for k in live]
+        places = [f"{entry(value[k])} at entry {k + 1}" for k in live]
         return f"({', '.join(places)}, 0 at the other {size - len(live)})"
-    first = ", ".join(map(_numbers.rational, value[:3]))
+    first = ", ".join(map(entry, value[:3]))
     return f"({first}, …; {size} entries)"
 
 
 def cell(value: Any) -> str:
     """Return an entry of a table: an exact number or the ends of an enclosure."""
     if isinstance(value, Fraction):
-        return _numbers.rational(value)
-    return _numbers.between(*map(_exact, value), _DIGITS)
+        return entry(value)
+    lo, hi = map(_exact, value)
+    return _numbers.between(lo, hi, _DIGITS)
 
 
 def _exact(value: Any) -> Fraction:

@@ -9,10 +9,10 @@ from functools import cache
 from typing import Any
 
 from verify_reports import _claims as claims
-from verify_reports import _figures, _samples
+from verify_reports import _figures, _samples, _trend
 from verify_reports import _witness as witnesses
 from verify_reports._claims import Certificate
-from verify_reports._mathml import conjuncts, mathml
+from verify_reports._mathml import mathml, wrapped
 from verify_reports._text import capitalised, clean, counted, shorten
 
 _MOST_SAMPLES = 200
@@ -69,9 +69,7 @@ def _environment() -> Any:
     )
     environment.filters |= {
         "math": lambda latex: Markup(mathml(str(latex))),
-        "wrapped_math": lambda latex: Markup(
-            " ∧ ".join(mathml(part) for part in conjuncts(str(latex)))
-        ),
+        "wrapped_math": lambda latex: Markup(wrapped(str(latex))),
         "shorten": shorten,
         "capitalised": capitalised,
         "counted": counted,
@@ -82,6 +80,8 @@ def _environment() -> Any:
         "sample_records": _samples,
         "bars": _figures.bars,
         "axis": _figures.WIDTH,
+        "trends": _trend.trends,
+        "trend_size": (_trend.WIDTH, _trend.HEIGHT),
         "witnesses_of": witnesses.of_route,
         "witness_shown": witnesses.shown,
         "Safe": Markup,

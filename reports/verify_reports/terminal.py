@@ -158,7 +158,7 @@ def _route(
         if value:
             _print(console, f"{symbol} {value}".strip(), indent + 4)
         if how and how not in told:
-            _print(console, how, indent + 6, style="dim")
+            _print(console, how, indent + (6 if value else 4), style="dim")
         told.add(how)
     for shown in witnesses.of_route(route):
         _print(console, f"witness: {shown.title}", indent + 4)

@@ -152,8 +152,8 @@ ALLOWED_TAGS = {
     "html", "head", "meta", "title", "style", "body", "header", "main", "footer", "section",
     "article", "p", "span", "strong", "small", "h1", "h2", "h3", "h4", "h5", "ul", "li", "dl",
     "div", "dt", "dd", "table", "thead", "tbody", "tr", "th", "td", "a", "figure", "figcaption",
-    "svg", "rect", "line", "pre", "code", "details", "summary", "math", "mrow", "mi", "mn",
-    "mo", "mtext", "ms", "mspace", "msub", "msup", "msubsup", "mfrac", "msqrt", "mroot",
+    "svg", "rect", "line", "polyline", "pre", "code", "details", "summary", "math", "mrow", "mi",
+    "mn", "mo", "mtext", "ms", "mspace", "msub", "msup", "msubsup", "mfrac", "msqrt", "mroot",
     "mover", "munder", "munderover", "mtable", "mtr", "mtd", "mstyle", "mpadded",
 }  # fmt: skip
 
