@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from verify.canonical import decode_value
-from verify.errors import CertificateError
+from verify.errors import VerifyError
 from verify_reports import _witness_words as words
+from verify_reports._encoded import decoded
 from verify_reports._shown import CUT, Shown
 
 Data = Mapping[str, Any]
@@ -208,9 +208,9 @@ def explained(kind: str, stored: Any) -> Shown | None:
     if found is None:
         return None
     try:
-        data = {name: decode_value(value, None) for name, value in stored.items()}
+        data = {name: decoded(value) for name, value in stored.items()}
         return _shown(found, data | dict(found.derived(data)))
-    except (CertificateError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
+    except (VerifyError, ArithmeticError, AttributeError, LookupError, TypeError, ValueError):
         return None  # a stored witness must not cost the reader the report
 
 

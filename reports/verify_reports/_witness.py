@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from fractions import Fraction
 from typing import Any
 
 from verify.errors import EnclosureError
 from verify_reports import _numbers, _risk_witness
+from verify_reports._encoded import exact
 from verify_reports._shown import CUT, MOST_ROWS, Shown
 from verify_reports._text import clean, counted, shorten
 
@@ -204,25 +204,8 @@ def _number(value: Any) -> str | None:
             return _numbers.interval(value["enclosure"])
         except (EnclosureError, KeyError, TypeError):
             return None
-    exact = _exact(value)
-    return None if exact is None else _numbers.rational(exact)
-
-
-def _exact(value: Any) -> Fraction | None:
-    """Read an encoded integer or rational number."""
-    if type(value) is int:
-        return Fraction(value)
-    if not isinstance(value, dict) or len(value) != 1:
-        return None
-    try:
-        if "integer" in value:
-            return Fraction(int(str(value["integer"]), 0))
-        if "rational" in value:
-            above, below = (int(str(part), 0) for part in value["rational"])
-            return Fraction(above, below)
-    except (ValueError, TypeError, ZeroDivisionError):
-        pass
-    return None
+    number = exact(value)
+    return None if number is None else _numbers.rational(number)
 
 
 def _summary(value: Any) -> str:
