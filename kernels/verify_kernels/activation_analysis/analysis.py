@@ -243,6 +243,7 @@ class _Analysis:
             odd=odd,
             value_at_zero=self._at_zero(cutting),
             why=self.why,
+            period=Enclosure.from_arb(form.period),
         )
 
     def _smoothness(self, cutting: Cutting, found: Sequence[Joint]) -> tuple[Truth, int | None]:

@@ -51,7 +51,7 @@ class Range:
 
 @dataclass(frozen=True)
 class Kink:
-    """A point where the activation is not smooth, with one-sided derivatives of order 0..3."""
+    """A point where it is not proved smooth, with one-sided derivatives of order 0..3."""
 
     place: Enclosure
     left: tuple[Enclosure, ...]
@@ -70,8 +70,8 @@ class ActivationFacts:
         smooth: whether it is infinitely differentiable on R.
         order: the largest k with continuous k-th derivative where it is not smooth; -1 if it
             jumps; None if not known, and for smooth activations.
-        kinks: every point where it is not smooth (empty as well if they are not known); of
-            one period for an activation c z + P(z) with a periodic P.
+        kinks: every point where it is not proved smooth, if ``smooth`` is REFUTED (some of
+            them otherwise); of a window longer than one period where ``period`` is there.
         limits: at -infinity and +infinity; REFUTED finite means infinite or no limit (``where``
             says which).
         growth: at -infinity and +infinity: bounded, logarithmic, linear, quadratic, cubic,
@@ -86,6 +86,7 @@ class ActivationFacts:
         strictly_increasing, even, odd: as they say.
         value_at_zero: sigma(0).
         why: fact -> how it is proved, or why it is open.
+        period: of P where the facts come from one period of c z + P(z), else None.
     """
 
     expression: str
@@ -111,6 +112,7 @@ class ActivationFacts:
     odd: Truth
     value_at_zero: Enclosure
     why: dict[str, str] = field(default_factory=dict)
+    period: Enclosure | None = None
 
     def sup_abs(self, k: int) -> Bound:
         """Return sup |sigma^(k)| for k = 0..3."""

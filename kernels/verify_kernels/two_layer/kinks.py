@@ -1,9 +1,10 @@
 """Smoothness of the risk: f is not C^infinity where a one-sided derivative along a line jumps.
 
 Let neuron j with a_j != 0 have its pre-activation of datum i exactly at a kink k of s, and move
-its weights along v: phi(t) = f(w_j + t v). Data whose pre-activation of j is at no kink give a
-smooth part. The others (the set K, found with exact rationals) give, at t -> 0+ and t -> 0-, the
-one-sided Taylor series of s at k, composed with the loss. If the coefficients of t^m differ for
+its weights along v: phi(t) = f(w_j + t v). All points where s may not be smooth must be known as
+kinks; then data whose pre-activation of j is at none of them give a smooth part. The others (the
+set K, found with exact rationals) give, at t -> 0+ and t -> 0-, the one-sided Taylor series of s
+at k, composed with the loss. If the coefficients of t^m differ for
 some m, phi^(m) has different limits from the two sides, so phi, hence f, is not C^m.
 
 For m = 1 the jump is J = c' (1/n) a_j (s'(k+) - s'(k-)) sum_K l'_i |x_i . v|: a kink of the
@@ -13,6 +14,8 @@ J = 0 everywhere refutes nothing, and one evaluated jump != 0 is the whole proof
 Where the place of a kink is known as an enclosure only (1/10, sqrt 2), the stored weights put the
 datum at its middle, and the line meets the kink at some t within a known distance. Only data equal
 to it are at the kink there; the others must be proved to be away from every kink for all such t.
+So it is for a periodic part of s, whose kinks are known for one period: the others must be away
+from all translates by multiples of the period.
 """
 
 from __future__ import annotations
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from verify.enclosure import Enclosure
 from verify.evidence import Evidence, Witness
 from verify.verdict import Truth
 from verify_kernels._rounding import Array, gamma
@@ -78,6 +82,16 @@ def places_of(facts: ActivationFacts) -> list[Place]:
     return [Place((lo + hi) / 2, (hi - lo) / 2, kink) for lo, hi, kink in ends]
 
 
+def knows_kinks(facts: ActivationFacts) -> bool:
+    """Return whether every point where the activation may not be smooth is listed, bounded.
+
+    Only then are data away from the listed points a smooth part: |z - 1| sqrt(z^2 + 2 z + 1) has
+    a second kink at -1, behind a root of zero whose place the analysis does not tell.
+    """
+    bounded = all(kink.place.is_bounded for kink in facts.kinks)
+    return facts.smooth is Truth.REFUTED and bool(facts.kinks) and bounded
+
+
 def decide_smoothness(
     problem: Problem, point: Point, facts: ActivationFacts, *, bits: int = 256
 ) -> Evidence:
@@ -97,7 +111,7 @@ def decide_smoothness(
     """
     if facts.smooth is Truth.PROVED:
         return Evidence(Truth.PROVED, how="the activation is C^infinity, hence so is the risk")
-    if not facts.kinks or not all(kink.place.is_bounded for kink in facts.kinks):
+    if not knows_kinks(facts):
         return Evidence(Truth.UNDECIDED, why_open="the smoothness of the activation is not decided")
     with precision(bits):
         for candidate in _candidates(problem, point, facts):
@@ -136,7 +150,7 @@ def jump_at(
         candidate: weights and line.
         lowest: the first order to compare.
     """
-    series = line_series(problem, point, facts, candidate)
+    series = line_series(problem, point, facts, candidate) if knows_kinks(facts) else None
     if series is None:
         return None
     right, left, data = series
@@ -144,7 +158,7 @@ def jump_at(
     for order in range(ORDER + 1):
         factor *= max(order, 1)
         difference = (right[order] - left[order]) * factor
-        if order >= lowest and not difference.contains(0):
+        if order >= lowest and difference.is_finite() and not difference.contains(0):
             return Jump(order, right[order] * factor, left[order] * factor, difference, data)
     return None
 
@@ -154,8 +168,8 @@ def line_series(
 ) -> tuple[list[Ball], list[Ball], list[int]] | None:
     """Return the one-sided Taylor coefficients of the affected data's part of phi, and the data."""
     places = places_of(facts)
-    if any(place.radius for place in places):
-        hits = _affected_about(problem, point, candidate, places)
+    if facts.period is not None or any(place.radius for place in places):
+        hits = _affected_about(problem, point, candidate, places, facts.period)
     else:
         hits = _affected(problem, point, candidate, [place.middle for place in places])
     if not hits or len(hits) * len(candidate.outer) * len(candidate.row) > _WORK:
@@ -243,12 +257,16 @@ def _affected(
 
 
 def _affected_about(
-    problem: Problem, point: Point, candidate: Candidate, places: Sequence[Place]
+    problem: Problem,
+    point: Point,
+    candidate: Candidate,
+    places: Sequence[Place],
+    period: Enclosure | None,
 ) -> list[tuple[int, int]]:
     """Return the data equal to the chosen one if all others are away from every kink, else none.
 
     The line meets the kink at |t| <= radius/|x.v|, where a pre-activation z_i has moved by at
-    most radius |x_i.v|/|x.v|.
+    most radius |x_i.v|/|x.v|. With a period, translates of the kinks are kinks.
     """
     X, offset = exact.inputs(problem), _offset(problem, point, candidate.j)
     if len(X) * len(candidate.row) > _WORK:
@@ -267,9 +285,22 @@ def _affected_about(
             continue
         z = exact.dot(candidate.row, other) + offset
         moved = places[at].radius * abs(exact.dot(other, candidate.direction)) / speed
-        if any(abs(z - place.middle) <= place.radius + moved for place in places):
+        if any(_may_meet(z - place.middle, place.radius + moved, period) for place in places):
             return []
     return found
+
+
+def _may_meet(distance: Fraction, reach: Fraction, period: Enclosure | None) -> bool:
+    """Return whether some k (0 without a period) has |distance - k period| <= reach, if unsure."""
+    if period is None:
+        return abs(distance) <= reach
+    lo, hi = Fraction(period.lo), Fraction(period.hi)
+    size = abs(distance)
+    if size <= reach:
+        return True
+    # k >= 1 meets if k lo <= size + reach and size - reach <= k hi; the largest such k is tried
+    k = (size + reach) // lo
+    return k > 0 and size - reach <= k * hi
 
 
 def _near(
