@@ -8,7 +8,7 @@ not at all (`UnclearError`).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from fractions import Fraction
 from functools import lru_cache
 from math import isqrt
@@ -17,7 +17,6 @@ from typing import Any
 from flint import arb, ctx, fmpq
 
 from verify_kernels.activation_analysis.jet import constant
-from verify_kernels.activation_analysis.tree import Node
 
 Ball = Any
 Phase = tuple[tuple[Any, Fraction], ...]  # multiples of phases that tend to infinity, sorted
@@ -79,7 +78,8 @@ def _exact(value: Any) -> Any:
     return fmpq(value.numerator, value.denominator) if isinstance(value, Fraction) else fmpq(value)
 
 
-def _fraction(value: Any) -> Fraction:
+def fraction_of(value: Any) -> Fraction:
+    """Return python-flint's rational number as a `Fraction`."""
     return Fraction(int(value.p), int(value.q))
 
 
@@ -91,7 +91,7 @@ def _order(key: Any) -> str:
 def _generator_ball(name: Any, prec: int) -> Ball:
     kind = name[0]
     if kind == "of":
-        kind, content = _CONTENTS[name[2]]
+        kind, content = CONTENTS[name[2]]
         return _OF_BALL[kind](content.ball())
     if kind == "pi":
         return arb.pi()
@@ -106,16 +106,16 @@ def _generator_ball(name: Any, prec: int) -> Ball:
     raise UnclearError(f"an unknown constant {kind}")
 
 
-_CONTENTS: list[tuple[str, Coefficient]] = []
+CONTENTS: list[tuple[str, Coefficient]] = []
 _NUMBERS: dict[tuple[str, tuple[tuple[Key, Fraction], ...]], int] = {}
 
 
-def _opaque(kind: str, content: Coefficient) -> Any:
+def opaque(kind: str, content: Coefficient) -> Any:
     """Return a short name for a function of a constant, the same for the same constant."""
     key = (kind, content.key())
     if key not in _NUMBERS:
-        _NUMBERS[key] = len(_CONTENTS)
-        _CONTENTS.append((kind, content))
+        _NUMBERS[key] = len(CONTENTS)
+        CONTENTS.append((kind, content))
     return ("of", kind, _NUMBERS[key])
 
 
@@ -133,7 +133,8 @@ _POSITIVE = frozenset({"pi", "e", "int"})
 MOST_TERMS = 8
 
 
-def _is_positive(name: Any) -> bool:
+def is_positive(name: Any) -> bool:
+    """Return whether a named constant is positive by its nature."""
     return name[0] in _POSITIVE or name[:2] == ("of", "exp")
 
 
@@ -233,7 +234,7 @@ class Coefficient:
 
     def key(self) -> tuple[tuple[Key, Fraction], ...]:
         """Return a canonical form, for names of constants made from this one."""
-        return tuple(sorted(((k, _fraction(v)) for k, v in self.terms.items()), key=_order))
+        return tuple(sorted(((k, fraction_of(v)) for k, v in self.terms.items()), key=_order))
 
     def __bool__(self) -> bool:
         return bool(self.terms)
@@ -275,7 +276,7 @@ class Coefficient:
         """Return a long constant under one name."""
         if len(self.terms) <= MOST_TERMS or not self.is_still:
             return self
-        return Coefficient.named(_opaque("sum", self))
+        return Coefficient.named(opaque("sum", self))
 
     @property
     def is_still(self) -> bool:
@@ -289,7 +290,7 @@ class Coefficient:
         if len(self.terms) == 1:
             ((powers, wave), value) = next(iter(self.terms.items()))
             if not powers and wave == STILL:
-                return _fraction(value)
+                return fraction_of(value)
         return None
 
     def ball(self) -> Ball:
@@ -359,25 +360,7 @@ class Coefficient:
                 factor, turned = _reduced(tuple((name, -power) for name, power in powers))
                 return Coefficient({(turned, STILL): _exact(factor) / value})
         self.sign()
-        return Coefficient.named(_opaque("inverse", self))
-
-    def raised(self, power: Fraction) -> Coefficient:
-        """Return a rational power of a positive constant.
-
-        Raises:
-            UnclearError: the constant is not known to be positive.
-        """
-        if self.sign() <= 0:
-            raise UnclearError("a root of a constant that is not positive")
-        if len(self.terms) == 1:
-            ((powers, _), value) = next(iter(self.terms.items()))
-            if value > 0 and all(_is_positive(name) for name, _ in powers):
-                total = _integer_power(int(value.p), power)
-                total = total * _integer_power(int(value.q), -power)
-                for name, exponent in powers:
-                    total = total * Coefficient.named(name, exponent * power)
-                return total
-        return Coefficient.named(_opaque("exp", logarithm(self)), power)
+        return Coefficient.named(opaque("inverse", self))
 
 
 def _arb(value: Fraction) -> Ball:
@@ -397,129 +380,3 @@ def _amplitude(cosine: Coefficient, sine: Coefficient) -> Fraction | Ball:
     if not sine:
         return abs(cosine.ball())
     return (cosine.ball() ** 2 + sine.ball() ** 2).sqrt()
-
-
-def _factors(n: int) -> Iterable[tuple[int, int]]:
-    """Return n as powers; large cofactors stay whole."""
-    found, p = [], 2
-    while p * p <= n and p < 1000:
-        count = 0
-        while n % p == 0:
-            n //= p
-            count += 1
-        if count:
-            found.append((p, count))
-        p += 1
-    if n > 1:
-        found.append((n, 1))
-    return found
-
-
-def _integer_power(n: int, power: Fraction) -> Coefficient:
-    total = Coefficient.rational(1)
-    for p, count in _factors(n):
-        total = total * Coefficient.named(("int", p), power * count)
-    return total
-
-
-def logarithm(x: Coefficient) -> Coefficient:
-    """Return log of a positive constant."""
-    if x.sign() <= 0:
-        raise UnclearError("a logarithm of a constant that is not positive")
-    if len(x.terms) == 1:
-        ((powers, _), value) = next(iter(x.terms.items()))
-        if value > 0 and all(_is_positive(name) for name, _ in powers):
-            total = Coefficient({})
-            for sign, n in ((1, int(value.p)), (-1, int(value.q))):
-                for p, count in _factors(n):
-                    total = total + Coefficient.named(("log", p)).scaled(sign * count)
-            for name, power in powers:
-                total = total + _log_of_name(name).scaled(power)
-            return total
-    return Coefficient.named(_opaque("logof", x))
-
-
-def _log_of_name(name: Any) -> Coefficient:
-    if name[0] == "e":
-        return Coefficient.rational(1)
-    if name[0] == "int":
-        return Coefficient.named(("log", name[1]))
-    if name[:2] == ("of", "exp"):
-        content: Coefficient = _CONTENTS[name[2]][1]
-        return content
-    return Coefficient.named(_opaque("logof", Coefficient.named(name)))
-
-
-def exponential(x: Coefficient) -> Coefficient:
-    """Return exp of a constant, a product of positive named constants."""
-    total = Coefficient.rational(1)
-    for (powers, _), value in x.terms.items():
-        if not powers:
-            total = total * Coefficient.named(("e",), _fraction(value))
-        elif len(powers) == 1 and powers[0][0][0] == "log" and powers[0][1] == 1:
-            total = total * Coefficient.named(("int", powers[0][0][1]), _fraction(value))
-        else:
-            unit = Coefficient({(powers, STILL): fmpq(1)})
-            total = total * Coefficient.named(_opaque("exp", unit), _fraction(value))
-    return total
-
-
-def applied(name: str, x: Coefficient) -> Coefficient:
-    """Return sin, cos, atan or erf of a constant under its name."""
-    if not x:
-        return Coefficient.rational(1 if name == "cos" else 0)
-    if name in ("sin", "cos"):
-        quarters = _quarter_turns(x)
-        if quarters is not None:
-            return Coefficient.rational((0, 1, 0, -1)[(quarters + (name == "cos")) % 4])
-    return Coefficient.named(_opaque(name, x))
-
-
-def _quarter_turns(x: Coefficient) -> int | None:
-    """Return n if the constant is written as n pi/2."""
-    if len(x.terms) == 1:
-        ((powers, _), value) = next(iter(x.terms.items()))
-        if powers is PI and (2 * value).q == 1:
-            return int((2 * value).p)
-    return None
-
-
-@lru_cache(maxsize=4096)
-def of_node(node: Node) -> Coefficient:
-    """Return the coefficient that a tree without z stands for."""
-    if node.op == "number":
-        return Coefficient.rational(node.data)
-    if node.op == "pi":
-        return Coefficient.named(("pi",))
-    parts = [of_node(arg) for arg in node.args]
-    if node.op == "add":
-        total = Coefficient({})
-        for part in parts:
-            total = total + part
-        return total
-    if node.op == "mul":
-        total = Coefficient.rational(1)
-        for part in parts:
-            total = total * part
-        return total
-    if node.op == "exp":
-        return exponential(parts[0])
-    if node.op == "log":
-        return logarithm(parts[0])
-    if node.op == "pow":
-        if parts[0].sign() > 0:
-            return parts[0].raised(node.data)
-        if node.data.denominator == 1 and parts[0]:
-            base = parts[0] if node.data > 0 else parts[0].inverse()
-            total = base
-            for _ in range(abs(int(node.data)) - 1):
-                total = total * base
-            return total
-        raise UnclearError("a power of a constant that is not positive")
-    value = constant(node, ctx.prec)
-    if not value.is_finite():
-        raise UnclearError("a constant is not defined")
-    if value.is_exact():
-        mantissa, exponent = value.man_exp()
-        return Coefficient.rational(Fraction(int(mantissa)) * Fraction(2) ** int(exponent))
-    return Coefficient.named(("node", node))

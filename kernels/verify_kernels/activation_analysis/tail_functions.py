@@ -19,9 +19,12 @@ from verify_kernels.activation_analysis.coefficients import (
     Coefficient,
     NeedLargerError,
     UnclearError,
+)
+from verify_kernels.activation_analysis.constant_functions import (
     applied,
     exponential,
     logarithm,
+    raised,
 )
 from verify_kernels.activation_analysis.expansions import (
     ONE,
@@ -128,7 +131,7 @@ def power(f: Expansion, p: Fraction) -> Expansion:
         low, high = (1 - reach) ** exponent, (1 + reach) ** exponent
         return arb(fmpq(size.numerator, size.denominator)) * low.max(high)
 
-    return _taylor(coefficients, w, last).shifted(m, p).scaled(c.raised(p))
+    return _taylor(coefficients, w, last).shifted(m, p).scaled(raised(c, p))
 
 
 def exp(f: Expansion) -> Expansion:

@@ -7,7 +7,8 @@ from fractions import Fraction
 from math import factorial
 
 from verify_kernels.activation_analysis import tail_functions as of
-from verify_kernels.activation_analysis.coefficients import Coefficient, UnclearError, of_node
+from verify_kernels.activation_analysis.coefficients import Coefficient, UnclearError
+from verify_kernels.activation_analysis.constant_functions import of_node
 from verify_kernels.activation_analysis.expansions import Expansion, HalfLine, W
 from verify_kernels.activation_analysis.tree import Node, postorder
 
