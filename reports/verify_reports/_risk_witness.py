@@ -102,8 +102,9 @@ KINDS = {
     "kink": Kind(
         "a line in weight space along which the {order_words} of f jumps",
         "Take φ(h) = f with w_{j:nr} replaced by w_{j:nr} + h v (a row ends with the bias where it "
-        "is trained): at h = 0 the pre-activation of neuron {j:nr} is exactly at a kink of σ for "
-        "the samples named, and the share of all others in φ is smooth. " + _ENTRIES,
+        "is trained): the pre-activation of neuron {j:nr} meets a kink of σ for the samples named "
+        "(at h = 0, or close to it where the place of the kink is only enclosed), and the share of "
+        "all others in φ is smooth there. " + _ENTRIES,
         (
             "w_{j:nr} = {row:vector}.",
             "w_{other:nr} = {other_row:vector}.",
@@ -189,11 +190,10 @@ KINDS = {
         ("G = {G:number}, λ_cvx = {lambda_cvx:number}, λ = {lambda:number}, s = {s:number}, "
          "rate = {rate:number}.",),
     ),
-    "rank-count": Kind(
-        "fewer samples than trained parameters",
-        "The n gradients of single samples, minus their mean, add up to 0: their covariance has "
-        "rank at most n - 1, and a nonzero multiple of the identity has rank D.",
-        ("n = {n:number}, D = {parameters:number}.",),
+    "mirror-data": Kind(
+        "data over which the kinks of σ cancel",
+        "Sort the inputs by lines through 0: on each line the two sides of the kink add up to the "
+        "same polynomial, so f is a quadratic polynomial, positive definite by its penalties.",
     ),
     "changed-tensor": Kind(
         "a checkpoint in which a tensor declared frozen is another one",
