@@ -332,13 +332,15 @@ def check_samples(case: Case, claim: dict[str, Any]) -> None:
 @pytest.mark.soundness
 @pytest.mark.parametrize("part", range(4))
 def test_no_number_is_contradicted_by_the_function_itself(part: int) -> None:
-    started, seed, count = time.perf_counter(), 4100 + part, 50 if FULL else 5
+    started, seed, count = time.perf_counter(), 4100 + part, 100 if FULL else 10
     rng, spheres = np.random.default_rng(seed), 0
     for _ in range(count):
         case = random_case(rng)
         try:
             claim = ask(case)
-            assert claim["verdict"] == "pass"
+            # with biases the theorem for linear growth says nothing about logarithms
+            open_ones = ("pass", "undecided") if case.activation.startswith("log") else ("pass",)
+            assert claim["verdict"] in open_ones
             check_points(case, claim, rng, 8)
             spheres += check_radii(case, claim, rng, 3)
             check_samples(case, claim)
