@@ -81,13 +81,23 @@ def test_samples_must_fit_the_network(verify_command: Any, folder: Path) -> None
     assert "many.npz': expected targets y of shape (4,)" in done.err
 
 
-def test_a_formula_on_an_equilibrium_network_has_no_proved_slopes(
-    verify_command: Any, folder: Path
-) -> None:
-    done = verify_command("check", folder / "eq.npz", "--family", "equilibrium", "--activation",
-                          "log(1+exp(z))", "--condition", "well-posedness")  # fmt: skip
-    assert done.code == 3
-    assert "none are known here for log(1+exp(z))" in " ".join(done.out.split())
+def test_slopes_of_a_formula_are_those_of_its_name(verify_command: Any, folder: Path) -> None:
+    told = []
+    for activation in ("log(1+exp(z))", "softplus"):
+        done = verify_command(
+            "check",
+            folder / "eq.npz",
+            "--family",
+            "equilibrium",
+            "--activation",
+            activation,
+            "--condition",
+            "well-posedness",
+        )
+        assert done.code == 0
+        told.append(" ".join(done.out.split()))
+    assert "secant slopes = [0, 1]" in told[0]
+    assert "secant slopes = [0, 1]" in told[1]
 
 
 # --- training runs -------------------------------------------------------------------------------
