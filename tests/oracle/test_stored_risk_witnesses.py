@@ -50,15 +50,17 @@ def stored(name: str) -> tuple[list[Witness], Problem, Point, Any]:
 
 
 def replay(witness: Witness, problem: Problem, point: Point, facts: Any) -> bool:
-    if witness.kind in ("kink", "flat-ray"):
-        rule = replay_kink if witness.kind == "kink" else replay_flat_ray
-        return rule(witness, problem, point, facts)
-    if witness.kind == "negative-curvature":
-        return replay_negative_curvature(witness, problem)
+    with_facts = {
+        "kink": replay_kink,
+        "flat-ray": replay_flat_ray,
+        "unbounded-hessian": replay_unbounded_hessian,
+    }
+    if witness.kind in with_facts:
+        return with_facts[witness.kind](witness, problem, point, facts)
     rules = {
         "outer-layer-ray": replay_outer_layer,
         "polynomial-ray": replay_polynomial,
-        "unbounded-hessian": replay_unbounded_hessian,
+        "negative-curvature": replay_negative_curvature,
     }
     return rules[witness.kind](witness, problem, point)
 

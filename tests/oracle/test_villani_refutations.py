@@ -89,7 +89,7 @@ def decisions(problem: Problem, point: Point) -> Iterator[tuple[str, Evidence, b
         yield "oscillation", found, again
     found = spanning.decide_without_penalty(problem, point, facts)
     if found.witness:
-        yield "spanning", found, spanning.replay_spanning(found.witness, problem)
+        yield "spanning", found, spanning.replay_spanning(found.witness, problem, point, facts)
     found = mirror_data.decide_mirror_data(problem, point, facts)
     if found.witness:
         yield "mirror", found, mirror_data.lines_cancel(problem, point, facts)
@@ -195,14 +195,14 @@ def test_unbounded_hessians_of_the_records() -> None:
         found = curvature.decide_lipschitz_gradient(problem, point, facts)
         void = bool(record["constants"].get("gLip_void"))
         if found.witness:
-            assert curvature.replay_unbounded_hessian(found.witness, problem, point)
+            assert curvature.replay_unbounded_hessian(found.witness, problem, point, facts)
         if "gLip_void" in record["constants"]:
             assert (found.value is Truth.REFUTED) == void, record["id"]
             seen[void] += 1
         flat = curvature.decide_convexity(problem, point, facts)
         if flat.witness:
             assert record["strongly_convex_by_lambda_cvx"] is not True
-            assert curvature.replay_negative_curvature(flat.witness, problem)
+            assert curvature.replay_negative_curvature(flat.witness, problem, point)
     assert seen[True] >= 20
     assert seen[False] >= 10
 

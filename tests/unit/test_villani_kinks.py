@@ -56,9 +56,11 @@ def test_joints_that_are_not_told_apart_are_listed() -> None:
 
 @pytest.mark.parametrize(
     ("distance", "reach", "meets"),
-    [(0, 0, True), (3, 0, True), (3, Fraction(1, 9), True), (Fraction(7, 2), Fraction(1, 4), False),
-     (-3000, 0, True), (Fraction(-1), Fraction(1, 2), False), (Fraction(1, 4), Fraction(1, 4), True),
-     ],
+    [
+        (0, 0, True), (3, 0, True), (3, Fraction(1, 9), True), (-3000, 0, True),
+        (Fraction(7, 2), Fraction(1, 4), False), (Fraction(-1), Fraction(1, 2), False),
+        (Fraction(1, 4), Fraction(1, 4), True),
+    ],
 )  # fmt: skip
 def test_translates_by_the_period(distance: Fraction, reach: Fraction, meets: bool) -> None:
     period = Enclosure(Fraction(3), Fraction(3) + Fraction(1, 2**20))

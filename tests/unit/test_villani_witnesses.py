@@ -345,9 +345,10 @@ def test_spanning_data_without_a_penalty() -> None:
         found = spanning.decide_without_penalty(risk, point(a), analyse(risk.activation))
         assert found.value is truth, (name, a)
         if found.witness:
-            assert spanning.replay_spanning(found.witness, risk)
+            facts = analyse(risk.activation)
+            assert spanning.replay_spanning(found.witness, risk, point(a), facts)
             flat = replace(risk, X=np.array([[1.0, 1.0], [2.0, 2.0], [-3.0, -3.0]]))
-            assert not spanning.replay_spanning(found.witness, flat)
+            assert not spanning.replay_spanning(found.witness, flat, point(a), facts)
 
 
 def test_half_spaces_and_positive_combinations_exclude_each_other() -> None:
@@ -390,12 +391,13 @@ def test_logistic_loss_without_a_penalty_never_dominates() -> None:
         risk = problem(name, y=y, loss="logistic", **penalties)
         at = point([1.0, -2.0], b=np.zeros(2) if "b" in penalties else None)
         at = replace(at, c=np.zeros(1) if "c" in penalties else None)
-        found = rays.bounded_gradient_ray(risk, at, analyse(risk.activation))
+        facts = analyse(risk.activation)
+        found = rays.bounded_gradient_ray(risk, at, facts)
         assert found.value is truth, (name, penalties)
         if found.witness:
-            assert rays.replay_bounded_gradient(found.witness, risk, at)
+            assert rays.replay_bounded_gradient(found.witness, risk, at, facts)
             low = tampered(found, gradient_squared=Fraction(-1))
-            assert not rays.replay_bounded_gradient(low, risk, at)
+            assert not rays.replay_bounded_gradient(low, risk, at, facts)
     squares = problem("tanh", W=1, c=0)
     open_ = rays.bounded_gradient_ray(squares, point([1.0], c=np.zeros(1)), analyse(squares.activation))  # fmt: skip  # noqa: E501
     assert open_.value is Truth.UNDECIDED
@@ -557,9 +559,10 @@ def test_no_lipschitz_gradient_needs_two_neurons_and_an_input() -> None:
         found = curvature.decide_lipschitz_gradient(risk, at, facts)
         assert found.value is truth
         if found.witness:
-            assert curvature.replay_unbounded_hessian(found.witness, risk, at)
+            assert curvature.replay_unbounded_hessian(found.witness, risk, at, facts)
             wrong = [[-hi, -lo] for lo, hi in found.witness.data["D2"]]
-            assert not curvature.replay_unbounded_hessian(tampered(found, D2=wrong), risk, at)
+            bad = tampered(found, D2=wrong)
+            assert not curvature.replay_unbounded_hessian(bad, risk, at, facts)
     bounded = problem("tanh", W=1)
     tanh = analyse(bounded.activation)
     assert curvature.decide_lipschitz_gradient(bounded, point([1.0, 2.0]), tanh).value is Truth.UNDECIDED  # fmt: skip  # noqa: E501
@@ -569,7 +572,7 @@ def test_no_lipschitz_gradient_needs_two_neurons_and_an_input() -> None:
     bent = problem("softplus", W=1, c=1)
     found = curvature.decide_lipschitz_gradient(bent, at, facts)
     assert found.witness is not None
-    assert curvature.replay_unbounded_hessian(found.witness, bent, at)
+    assert curvature.replay_unbounded_hessian(found.witness, bent, at, facts)
 
 
 def test_mixed_signs_are_never_convex() -> None:
@@ -577,8 +580,9 @@ def test_mixed_signs_are_never_convex() -> None:
     found = curvature.decide_convexity(risk, at, analyse(risk.activation))
     assert found.value is Truth.REFUTED
     assert found.witness is not None
-    assert curvature.replay_negative_curvature(found.witness, risk)
-    assert not curvature.replay_negative_curvature(found.witness, replace(risk, penalties={"W": Fraction(10**30)}))  # fmt: skip  # noqa: E501
+    assert curvature.replay_negative_curvature(found.witness, risk, at)
+    heavy = replace(risk, penalties={"W": Fraction(10**30)})
+    assert not curvature.replay_negative_curvature(found.witness, heavy, at)
 
 
 def test_the_published_nonconvex_one_signed_sigmoid() -> None:

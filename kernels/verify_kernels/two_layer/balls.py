@@ -51,3 +51,10 @@ def ball(number: Any) -> Ball:
 def balls_product(left: Sequence[Any], right: Sequence[Any]) -> list[list[Ball]]:
     """Multiply two matrices of balls given as rows."""
     return [list(row) for row in (arb_mat(left) * arb_mat(right)).tolist()]
+
+
+def shown_above(value: Ball) -> str:
+    """Return six digits of a ball, of its upper end enlarged where they are not known."""
+    if value.is_zero() or value.rel_accuracy_bits() >= 24:
+        return str(value.str(6, radius=False))
+    return str((value.upper() * (1 + arb(2) ** -16)).str(6, radius=False))

@@ -43,7 +43,7 @@ from verify.verdict import Truth
 from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import Point, Problem, evaluate
-from verify_kernels.two_layer.balls import Ball, ball, precision
+from verify_kernels.two_layer.balls import Ball, ball, precision, shown_above
 from verify_kernels.two_layer.ray_sums import ray_sums
 
 if TYPE_CHECKING:
@@ -166,8 +166,8 @@ def ray_of(
 def replay_outer_layer(witness: Witness, problem: Problem, point: Point) -> bool:
     """Return whether the ray is what it says and the general formulas give its signs of V_s.
 
-    s_crit is computed again, and every stored V_s at the concrete weights (a, W, b, c) of the
-    ray without use of its derivation.
+    S, |h|^2 and s_crit are computed again, and every stored V_s at the concrete weights (a, W, b,
+    c) of the ray without use of its derivation.
 
     Raises:
         InputError: the data are too large for the general formulas.
@@ -183,20 +183,26 @@ def replay_outer_layer(witness: Witness, problem: Problem, point: Point) -> bool
         ray = ray_of(problem, point, data["neurons"], data["signs"], w0)
         if ray is None or not ray.S > 0:
             return False
+        found = {"s_crit": ray.critical, "S": ray.S, "h_squared": ray.h_squared}
+        agree = all(_meet(exact.interval(value), data[name]) for name, value in found.items())
         lo, hi = exact.interval(ray.critical)
-    agree = bool(lo <= data["s_crit"][1] and data["s_crit"][0] <= hi)
+    agree = agree and data["s_above"] > hi and (data["s_below"] is None or data["s_below"] < lo)
     for side, sign in (("below", 1), ("above", -1)):
         s, times = data[f"s_{side}"], data[f"t_{side}"]
         if s is None:
             continue
+        agree = agree and bool(times)
         for t, (lo, hi) in zip(times, data[f"V_{side}"], strict=True):
             at = ray_point(problem, point, data, t)
             v = evaluate(problem, at, bits=320 + 4 * t.bit_length()).v(s)
-            again = exact.interval(v)
-            agree = agree and again[0] <= hi and lo <= again[1]
+            agree = agree and _meet(exact.interval(v), (lo, hi))
             if t == times[-1]:
                 agree = agree and bool(v > 0 if sign > 0 else v < 0)
     return agree
+
+
+def _meet(one: Sequence[Any], two: Sequence[Any]) -> bool:
+    return bool(one[0] <= two[1] and two[0] <= one[1])
 
 
 def ray_point(problem: Problem, point: Point, data: Any, t: int) -> Point:
@@ -273,7 +279,7 @@ def _refuted(
     )
     how = (
         f"{what}, so V_s(t)/t^2 -> {len(neurons)} ((penalty_a^2 + c'^2 |h|^2)/s - c' S) < 0 for "
-        f"every s > s_crit = {ray.critical.str(6, radius=False)}"
+        f"every s > s_crit = {shown_above(ray.critical)}"
     )
     return Evidence(Truth.REFUTED, Witness("outer-layer-ray", data), how=how)
 

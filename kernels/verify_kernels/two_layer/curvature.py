@@ -80,17 +80,29 @@ def decide_lipschitz_gradient(
     return _open("no pair of nonzero outer weights with linear growth and s'' != 0 was found")
 
 
-def replay_unbounded_hessian(witness: Witness, problem: Problem, point: Point) -> bool:
-    """Return whether D^2 f[E, E] has the stored values, growing with the stored sign."""
+def replay_unbounded_hessian(
+    witness: Witness, problem: Problem, point: Point, facts: ActivationFacts
+) -> bool:
+    """Return whether the line is found again, and D^2 f[E, E] grows there as stored."""
     data = witness.data
+    sign = 1 if data["growth"][0] > 0 else -1
+    again = decide_lipschitz_gradient(problem, point, facts, sign=sign)
+    if again.witness is None:
+        return False
+    own = again.witness.data
+    if any(own[name] != data[name] for name in ("j", "k", "direction", "t")):
+        return False
+    lo, hi = own["growth"]
+    low, high = data["growth"]
+    if lo > high or low > hi or low <= 0 <= high:
+        return False
     values = []
     for t, (lo, hi) in zip(data["t"], data["D2"], strict=True):
         found = _second(problem, point, data["direction"], data["j"], data["k"], t)
-        again = exact.interval(found)
+        ends = exact.interval(found)
         values.append(found)
-        if again[0] > hi or lo > again[1]:
+        if ends[0] > hi or lo > ends[1]:
             return False
-    sign = 1 if data["growth"][0] > 0 else -1
     return all(sign * (y - x) > 0 for x, y in pairwise(values))
 
 
@@ -121,12 +133,22 @@ def decide_convexity(
     return _open("no direction of negative curvature was found")
 
 
-def replay_negative_curvature(witness: Witness, problem: Problem, *, bits: int = 512) -> bool:
-    """Return whether the stored direction has negative curvature at the stored point."""
+def replay_negative_curvature(
+    witness: Witness, problem: Problem, point: Point, *, bits: int = 512
+) -> bool:
+    """Return whether the stored direction has negative curvature at the stored weights.
+
+    Roles that are not trained must be those of the network.
+    """
     data = witness.data
     at = Point(*(data[role] for role in "Wabc"))
+    own = _stored(point, "")
+    if any(data[role] != own[role] for role in "abc" if not exact.is_trained(problem, role)):
+        return False
     direction = Point(*(data[f"direction {role}"] for role in "Wabc"))
-    return bool(evaluate(problem, at, bits=bits).second_derivative(direction) < 0)
+    found = evaluate(problem, at, bits=bits).second_derivative(direction)
+    lo, hi = exact.interval(found)
+    return bool(found < 0) and bool(lo <= data["D2"][1] and data["D2"][0] <= hi)
 
 
 def _proposals(

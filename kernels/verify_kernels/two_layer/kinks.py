@@ -193,18 +193,25 @@ def line_series(
 def replay_kink(
     witness: Witness, problem: Problem, point: Point, facts: ActivationFacts, *, bits: int = 512
 ) -> bool:
-    """Return whether the stored jump is there: it meets the stored enclosure and is not 0."""
+    """Return whether the stored jump is there: it meets the stored enclosures and is not 0."""
     data = witness.data
+    if not exact.is_trained(problem, "a") and data["outer"] != exact.outer(point):
+        return False
     other = None if data["other"] is None else (data["other"], data["other_row"])
     candidate = Candidate(
-        data["j"], data["row"], other, data["direction"], data["outer"], data["datum"]
+        data["j"], data["row"], other, data["direction"], data["outer"], data.get("datum", 0)
     )
     with precision(bits):
         found = jump_at(problem, point, facts, candidate, lowest=data["order"])
         if found is None or found.order != data["order"] or found.data != data["data"]:
             return False
-        lo, hi = exact.interval(found.jump)
-        return bool(lo <= data["jump"][1] and data["jump"][0] <= hi)
+        stored = ((found.jump, "jump"), (found.right, "right"), (found.left, "left"))
+        return all(_meets(value, data[name]) for value, name in stored)
+
+
+def _meets(value: Ball, ends: Sequence[Any]) -> bool:
+    lo, hi = exact.interval(value)
+    return bool(lo <= ends[1] and ends[0] <= hi)
 
 
 def _refuted(candidate: Candidate, found: Jump) -> Evidence:

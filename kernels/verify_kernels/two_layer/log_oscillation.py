@@ -24,15 +24,20 @@ whose values fill [lambda - T, ...] with T = K (sqrt(1 + w^2) - 1) as th runs th
 
 lambda < T is decided by comparing squares of rational numbers, if A^2 and w^2 are rational.
 
-An inner bias without penalty refutes for any number of neurons and data: s has zeros b_k -> inf,
-and f(W = 0, b_1 = b_k) is the same for all k.
+An inner bias without penalty refutes for any number of neurons and data and both losses, if the
+outer layer is frozen: s has zeros b_k -> inf, and f(W = 0, b_1 = b_k, all other trained parameters
+0) is the same for all k, so f does not tend to infinity. There u_i and so l'_i, l''_i do not
+depend on k, s'(b_k) = -+ A w b_k^2/(1 + b_k^2) is bounded and s''(b_k) = O(1/b_k): grad f and Lap
+f are bounded along the sequence, and V_s does not tend to infinity either, for any s.
 
 Source: own derivation.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from fractions import Fraction
+from typing import Any
 
 from flint import arb
 
@@ -71,8 +76,7 @@ def decide_log_oscillation(problem: Problem, point: Point) -> Evidence:
     shape = recognise(problem.activation)
     if shape is None:
         return _open("the activation is not written as A z cos(B log(1 + z^2))")
-    free_bias = "b" in problem.penalties and exact.penalty(problem, "b") == 0
-    if free_bias and "a" not in problem.penalties:
+    if _has_free_bias(problem):
         return _bias_zeros(problem, shape)
     line = one_dimensional(problem, point)
     if line is None:
@@ -92,18 +96,35 @@ def decide_log_oscillation(problem: Problem, point: Point) -> Evidence:
 
 
 def replay_log_oscillation(witness: Witness, problem: Problem, point: Point) -> bool:
-    """Return whether the witness holds: signs at brackets, or the exact comparison."""
+    """Return whether the witness holds: signs at brackets, and the exact comparison."""
     data = witness.data
     if witness.kind == "bias-zeros":
-        signs = [_sign_of(problem, place) for pair in data["zeros"] for place in pair]
-        return all(x * y < 0 for x, y in zip(signs[::2], signs[1::2], strict=True))
+        return (
+            recognise(problem.activation) is not None
+            and _has_free_bias(problem)
+            and (_brackets_hold(problem, data["zeros"]))
+        )
     line = one_dimensional(problem, point)
     if line is None:
         return False
-    lam = exact.penalty(problem, "W")
+    lam, bound = exact.penalty(problem, "W"), threshold(line, bits=512)
+    ratio = (lam / line.K + 1) ** 2 - (1 + line.shape.frequency_squared)
+    told = data["threshold"]
+    if data["penalty"] != lam or bound.lo > told[1] or told[0] > bound.hi:
+        return False
     if witness.kind == "oscillation-threshold":
-        return (lam / line.K + 1) ** 2 > 1 + line.shape.frequency_squared
-    for lo, hi in data["zeros"]:
+        return ratio > 0
+    if ratio >= 0 or len(data["zeros"]) != 2 or data["x"] != line.x or data["neuron"] != line.j:
+        return False
+    return _zeros_hold(problem, point, line, data)
+
+
+def _zeros_hold(problem: Problem, point: Point, line: Line, data: Any) -> bool:
+    """Return whether the gradient changes sign in every bracket, and V_s there is as stored."""
+    for (lo, hi), told in zip(data["zeros"], data["V"], strict=True):
+        found = _value_between(problem, line, lo, hi)
+        if found[0] > told[1] or told[0] > found[1]:
+            return False
         slopes = []
         for tau in (lo, hi):
             bits = 512 + 4 * max(1, tau.numerator.bit_length() - tau.denominator.bit_length())
@@ -202,11 +223,7 @@ def _refuted(
     bound: Enclosure,
     zeros: list[tuple[Fraction, Fraction]],
 ) -> Evidence:
-    values = []
-    for lo, hi in zeros:
-        with precision(_bits(hi)):
-            curvature = _slope(problem, line, ball(lo).union(ball(hi)))[1]
-            values.append(exact.interval(-curvature - ball(lam) * line.parameters))
+    values = [_value_between(problem, line, lo, hi) for lo, hi in zeros]
     data = {
         "threshold": [bound.lo, bound.hi],
         "penalty": lam,
@@ -222,6 +239,25 @@ def _refuted(
     return Evidence(Truth.REFUTED, Witness("oscillation-zeros", data), how=how)
 
 
+def _value_between(problem: Problem, line: Line, lo: Fraction, hi: Fraction) -> list[Any]:
+    """Enclose V_s = -Lap f at a zero of the gradient in a bracket."""
+    with precision(_bits(hi)):
+        curvature = _slope(problem, line, ball(lo).union(ball(hi)))[1]
+        return exact.interval(-curvature - ball(exact.penalty(problem, "W")) * line.parameters)
+
+
+def _has_free_bias(problem: Problem) -> bool:
+    free = "b" in problem.penalties and exact.penalty(problem, "b") == 0
+    return free and "a" not in problem.penalties
+
+
+def _brackets_hold(problem: Problem, brackets: Sequence[Sequence[Fraction]]) -> bool:
+    """Return whether there are brackets, and the activation changes sign in each."""
+    return bool(brackets) and all(
+        _sign_of(problem, lo) * _sign_of(problem, hi) < 0 for lo, hi in brackets
+    )
+
+
 def _bias_zeros(problem: Problem, shape: Oscillation) -> Evidence:
     zeros = []
     with precision(256):
@@ -232,11 +268,12 @@ def _bias_zeros(problem: Problem, shape: Oscillation) -> Evidence:
                 return _open("the zeros of the activation are too large")
             lo, hi = exact.interval(power.expm1().sqrt())
             zeros.append([exact.short(lo, bits=64), exact.short(hi, bits=64) * (1 + _TINY)])
-        if not all(_sign_of(problem, x) * _sign_of(problem, y) < 0 for x, y in zeros):
+        if not _brackets_hold(problem, zeros):
             return _open("the zeros of the activation could not be enclosed")
     how = (
         "the activation has zeros b_k -> infinity, and the risk has one value at W = 0, b_1 = b_k "
-        "for all k: it does not tend to infinity along an inner bias without penalty"
+        "for all k, with bounded gradient and Laplacian: neither it nor V_s tends to infinity "
+        "along an inner bias without penalty"
     )
     return Evidence(Truth.REFUTED, Witness("bias-zeros", {"zeros": zeros}), how=how)
 

@@ -58,7 +58,7 @@ from verify.verdict import Truth
 from verify_kernels._rounding import Array, gamma
 from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import Point, Problem, evaluate
-from verify_kernels.two_layer.balls import Ball, ball, precision
+from verify_kernels.two_layer.balls import Ball, ball, precision, shown_above
 from verify_kernels.two_layer.polynomial_form import coefficients
 from verify_kernels.two_layer.positive_span import has_full_rank
 
@@ -128,12 +128,10 @@ def scaled_pair(j: int, k: int, a: Sequence[Fraction], m: int) -> Pair:
 
 
 def _refute(problem: Problem, point: Point, poly: list[Fraction]) -> Evidence | None:
-    X = exact.inputs(problem)
-    pair = cancelling_scales(problem, point, poly)
-    if pair is None or not X.any():
+    pair, column = cancelling_scales(problem, point, poly), _column(problem)
+    if pair is None or column is None:
         return None
-    column = int(np.argmax(np.abs(X).max(axis=0)))
-    v = [Fraction(int(k == column)) for k in range(X.shape[1])]
+    v = _unit(problem, column)
     critical = _critical(problem, point, poly, pair, column)
     if critical is None:
         return None
@@ -152,9 +150,23 @@ def _refute(problem: Problem, point: Point, poly: list[Fraction]) -> Evidence | 
     how = (
         f"polynomial activation: neurons {pair.neurons[0] + 1} and {pair.neurons[1] + 1} cancel "
         f"along a ray, where V_s is a polynomial in t that tends to -infinity for every "
-        f"s > {critical.str(6, radius=False)}"
+        f"s > {shown_above(critical)}"
     )
     return Evidence(Truth.REFUTED, Witness("polynomial-ray", data), how=how)
+
+
+def _column(problem: Problem) -> int | None:
+    """Return the column with the largest entry, None if X = 0."""
+    X = exact.inputs(problem)
+    return int(np.argmax(np.abs(X).max(axis=0))) if X.any() else None
+
+
+def _unit(problem: Problem, column: int) -> list[Fraction]:
+    return [Fraction(int(k == column)) for k in range(exact.inputs(problem).shape[1])]
+
+
+def _is_small(problem: Problem, point: Point) -> bool:
+    return bool(exact.inputs(problem).size * len(point.a) <= _DIRECT)
 
 
 def _critical(
@@ -263,8 +275,7 @@ def _side(
 ) -> dict[str, Any]:
     """Evaluate V_s by the general formulas until it has the sign of its limit."""
     times, values = [], []
-    small = exact.inputs(problem).size * len(point.a) <= _DIRECT
-    for t in (*TIMES, *_LATER) if s > 0 and small else ():
+    for t in (*TIMES, *_LATER) if s > 0 and _is_small(problem, point) else ():
         found = evaluate(problem, ray_point(problem, point, pair, v, t), bits=2048).v(s)
         times.append(t)
         values.append(exact.interval(found))
@@ -276,35 +287,50 @@ def _side(
 def replay_polynomial(
     witness: Witness, problem: Problem, point: Point, *, bits: int = 4096
 ) -> bool:
-    """Return whether the pair cancels exactly and every V_s has the stored sign and size."""
-    data, a = witness.data, exact.outer(point)
+    """Return whether the pair and s_crit are found again and every V_s is as stored."""
+    data = witness.data
     poly = coefficients(problem.activation)
-    if poly is None or len(poly) - 1 != data["degree"]:
+    if poly is None or len(poly) - 1 != data["degree"] or {"a", "c"} & set(problem.penalties):
         return False
     if witness.kind == "even-monomial":
-        return _prove(problem, point, poly).value is Truth.PROVED
-    j, k = data["neurons"]
+        proved = _prove(problem, point, poly)
+        return proved.witness is not None and proved.witness.data == data
     with precision(bits):
-        if data["root"] is None:
-            b = exact.biases(point)
-            same = exact.is_trained(problem, "b") or b[j] == b[k]
-            if a[j] + a[k] != 0 or not same:
-                return False
-            pair = Pair((j, k), (a[j], a[k]), (ball(1), ball(1)), None)
-        else:
-            pair = scaled_pair(j, k, a, data["degree"])
-        agree = True
-        for name, sign in (("below", 1), ("above", -1)):
-            s = data[f"s_{name}"]
-            rows = zip(data[f"t_{name}"], data[f"V_{name}"], strict=True)
-            for t, (lo, hi) in rows:
-                at = ray_point(problem, point, pair, data["direction"], t)
-                found = evaluate(problem, at, bits=bits).v(s)
-                again = exact.interval(found)
-                agree = agree and again[0] <= hi and lo <= again[1]
-                if t == data[f"t_{name}"][-1]:
-                    agree = agree and bool(found > 0 if sign > 0 else found < 0)
-        return agree
+        pair = cancelling_scales(problem, point, poly)
+        column = _column(problem)
+        if pair is None or column is None or data["direction"] != _unit(problem, column):
+            return False
+        if (list(pair.neurons), pair.root) != (data["neurons"], data["root"]):
+            return False
+        critical = _critical(problem, point, poly, pair, column)
+        if critical is None or not _encloses(data["s_crit"], critical):
+            return False
+        if not data["s_above"] > data["s_crit"][1]:
+            return False
+        sides = (("below", 1), ("above", -1))
+        return all(_side_holds(problem, point, pair, data, *side, bits) for side in sides)
+
+
+def _encloses(ends: Sequence[Any], value: Ball) -> bool:
+    """Return whether stored ends enclose a ball of more bits, as far as it is known."""
+    lo, hi = exact.interval(value)
+    return bool(ends[0] <= lo and hi <= ends[1])
+
+
+def _side_holds(
+    problem: Problem, point: Point, pair: Pair, data: Any, name: str, sign: int, bits: int
+) -> bool:
+    s, times = data[f"s_{name}"], data[f"t_{name}"]
+    if s is None or not _is_small(problem, point):
+        return not times
+    values = []
+    for t, (lo, hi) in zip(times, data[f"V_{name}"], strict=True):
+        found = evaluate(problem, ray_point(problem, point, pair, data["direction"], t), bits=bits)
+        values.append(found.v(s))
+        again = exact.interval(values[-1])
+        if again[0] > hi or lo > again[1]:
+            return False
+    return bool(values) and bool(values[-1] > 0 if sign > 0 else values[-1] < 0)
 
 
 def _prove(problem: Problem, point: Point, poly: list[Fraction]) -> Evidence:

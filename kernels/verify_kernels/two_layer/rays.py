@@ -36,10 +36,11 @@ if TYPE_CHECKING:
 
 TIMES = (10**2, 10**4, 10**6)
 _DIRECT = 50_000  # products up to which f is evaluated along the ray
+_BITS = 256  # as in a decision, so that a replay finds the stored bound again
 
 
 def decide_growth(
-    problem: Problem, point: Point, facts: ActivationFacts, *, bits: int = 256
+    problem: Problem, point: Point, facts: ActivationFacts, *, bits: int = _BITS
 ) -> Evidence:
     """Search for a ray along which the risk stays bounded.
 
@@ -63,7 +64,7 @@ def decide_growth(
 
 
 def bounded_gradient_ray(
-    problem: Problem, point: Point, facts: ActivationFacts, *, bits: int = 256
+    problem: Problem, point: Point, facts: ActivationFacts, *, bits: int = _BITS
 ) -> Evidence:
     """Decide for the logistic loss whether V_s stays bounded along a ray, for every s.
 
@@ -105,16 +106,19 @@ def bounded_gradient_ray(
 def replay_flat_ray(
     witness: Witness, problem: Problem, point: Point, facts: ActivationFacts
 ) -> bool:
-    """Return whether the stored ray is unpenalised, its argument holds and f obeys its bound.
+    """Return whether the search yields the stored ray again, and f obeys its bound along it.
 
     Raises:
         InputError: the data are too large for the general formulas.
     """
     data = witness.data
     moves = _moves_of(data)
-    if any(exact.penalty(problem, role) or role not in problem.penalties for role, _, _ in moves):
-        return False
-    if not any(any(direction) for _, _, direction in moves):
+    with precision(_BITS):
+        ray = next((r for r in flat_rays(problem, point, facts) if _is_same(r, data)), None)
+        if ray is None or list(data["t"]) != list(_times(problem, point)):
+            return False
+        bound = None if ray.size is None else _bound_of_f(problem, point, ray)
+    if data["bound"] is not None and (bound is None or data["bound"] < bound):
         return False
     if data["argument"] == "one side" and not sides_hold(problem, moves, facts):
         return False
@@ -133,10 +137,24 @@ def replay_flat_ray(
     return meets and below and level
 
 
-def replay_bounded_gradient(witness: Witness, problem: Problem, point: Point) -> bool:
-    """Return whether |grad f|^2 and -Lap f obey the stored bounds at several times."""
+def _is_same(ray: FlatRay, data: Any) -> bool:
+    stored = data["argument"], _moves_of(data), list(data["outer"])
+    return (ray.argument, ray.moves, ray.outer) == stored
+
+
+def replay_bounded_gradient(
+    witness: Witness, problem: Problem, point: Point, facts: ActivationFacts
+) -> bool:
+    """Return whether the ray and its bounds are found again, and hold at several times."""
     data = witness.data
-    agree = True
+    again = bounded_gradient_ray(problem, point, facts, bits=_BITS)
+    if again.witness is None:
+        return False
+    bounds = ("gradient_squared", "minus_laplacian")
+    own = again.witness.data
+    if any(data[name] != own[name] for name in own if name not in bounds):
+        return False
+    agree = all(data[name] >= own[name] for name in bounds)
     for t in TIMES:
         at = ray_point(problem, point, data["outer"], _moves_of(data), t)
         risk = evaluate(problem, at, bits=320 + 4 * t.bit_length())
@@ -169,9 +187,8 @@ def ray_point(
 
 
 def _refuted(problem: Problem, point: Point, ray: FlatRay) -> Evidence:
-    X = exact.inputs(problem)
     bound = None if ray.size is None else _bound_of_f(problem, point, ray)
-    times = TIMES if X.size * len(point.a) <= _DIRECT else ()
+    times = _times(problem, point)
     values = []
     for t in times:
         at = ray_point(problem, point, ray.outer, ray.moves, t)
@@ -188,6 +205,10 @@ def _refuted(problem: Problem, point: Point, ray: FlatRay) -> Evidence:
     }
     how = f"{ray.why}; the risk stays bounded along a ray without penalty"
     return Evidence(Truth.REFUTED, Witness("flat-ray", data), how=how)
+
+
+def _times(problem: Problem, point: Point) -> tuple[int, ...]:
+    return TIMES if exact.inputs(problem).size * len(point.a) <= _DIRECT else ()
 
 
 def _bound_of_f(problem: Problem, point: Point, ray: FlatRay) -> Fraction | None:

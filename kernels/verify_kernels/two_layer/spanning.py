@@ -105,11 +105,19 @@ def decide_without_penalty(
     return Evidence(Truth.PROVED, Witness("spanning-data", {"weights": weights}), how=how)
 
 
-def replay_spanning(witness: Witness, problem: Problem) -> bool:
-    """Return whether the stored combination is positive and 0 and the rank is full, exactly."""
+def replay_spanning(
+    witness: Witness, problem: Problem, point: Point, facts: ActivationFacts
+) -> bool:
+    """Return whether the hypotheses hold, and the stored combination is positive and 0, exactly.
+
+    Where full rank is enough no combination is stored, and none is asked for.
+    """
+    again = decide_without_penalty(problem, point, facts)
+    if again.witness is None:
+        return False
     weights: list[Fraction] | None = witness.data["weights"]
     if weights is None:
-        return has_full_rank(_extended(problem))
+        return again.witness.data["weights"] is None and has_full_rank(_extended(problem))
     return is_positive_combination(exact.inputs(problem), weights)
 
 
