@@ -102,9 +102,7 @@ def test_a_polynomial_ray_needs_its_pair_and_s_crit() -> None:
         assert not polynomial.replay_polynomial(altered(found, **changes), risk, at)
     even, two = problem("z**4", W=1), point([1.0, 3.0])
     proved = polynomial.decide_polynomial(even, two)
-    assert not polynomial.replay_polynomial(
-        altered(proved, case="another"), even, two
-    )
+    assert not polynomial.replay_polynomial(altered(proved, case="another"), even, two)
     trained = problem("z**4", W=1, c=1)
     assert not polynomial.replay_polynomial(altered(proved), trained, two)
 
