@@ -31,7 +31,9 @@ from verify_kernels.elementary.proof_setting import (
     pairs,
     pieces,
     point_contracts,
+    power_number,
     tails,
+    tracked,
     true_value,
     uniform,
     whole,
@@ -61,7 +63,7 @@ class Exponentials:
         self._missing: dict[int, Exact] = {}
 
     def _space(self, **contracts: Callable[..., Any]) -> Contracts:
-        return self.setting.space(
+        contracts = (
             self.setting.sums
             | {
                 "with_sign_of": _positive,
@@ -72,6 +74,7 @@ class Exponentials:
             }
             | contracts
         )
+        return tracked(self.setting.space(contracts))
 
     def check_identity(self, name: str) -> None:
         """Check on points that exact arithmetic in the program gives the function.
@@ -80,7 +83,7 @@ class Exponentials:
         The proofs use that identity; here a program that is another function is refused.
         """
         bound = BOUNDS[name]
-        space = self.setting.space(self.setting.sums | point_contracts(self._plain_space))
+        space = tracked(self.setting.space(self.setting.sums | point_contracts(self._plain_space)))
         for x in POINTS:
             if not bound.lo <= x <= bound.hi or abs(x) > CLAMPS.get(name, abs(x)):
                 continue
@@ -160,6 +163,7 @@ class Exponentials:
         """Return exp_core or expm1_core on the cell set by _shifted and _now."""
         contracts: Contracts = {
             "nearest_integer": lambda x, inverse: self._shifted,
+            "power_of_two": lambda shifted: power_number(int(shifted - self.setting.SHIFT)),
             "reduce_ln2": lambda x, k: None,
             "exp_reduced": lambda r: self._now,
             "expm1_reduced": lambda r: self._now,

@@ -61,7 +61,8 @@ def hull(numbers: Sequence[Number]) -> Number:
     return Number(ideal, error)
 
 
-POINTS = [0.1, 0.3, 0.5, 0.7, 0.99, 1.3, 2.1, 2.9, 4.4, 5.7, 9.0, 17.3, 25.1, 300.1, 706.3, 9e4]
+POINTS = [0.1, 0.3, 0.5, 0.7, 0.99, 1.3, 2.1, 2.9, 4.4, 5.7, 9.0, 17.3, 18.8, 25.1, 37.5, 38.2]
+POINTS += [300.1, 706.3, 9e4]
 CLAMPS = {"tanh": 22.0, "erf": 6.0}  # beyond, the programs use the value there
 POINTS = sorted([*POINTS, *(-point for point in POINTS)])
 
@@ -89,11 +90,28 @@ def point_contracts(space: Contracts) -> Contracts:
 
     return {
         "nearest_integer": lambda x, inverse: space["nearest_integer"](at(x), inverse),
+        "power_of_two": lambda shifted: power_number(int(shifted - space["SHIFT"])),
         "binary_exponent": lambda x: space["binary_exponent"](at(x)),
         "scaled_down": scaled_down,
         "scaled_up": lambda y, shifted: y * 2.0 ** int(shifted - space["SHIFT"]),
         "with_sign_of": lambda y, x: y if at(x) > 0.0 else -y,
     }
+
+
+def power_number(k: int) -> Any:
+    """Return 2^k as a number, because floats are rounded unseen: 2^54 - 1 would be 2^54."""
+    return 1.0 if k == 0 else Number(arb(2) ** k, relative=arb(0), grid=k)
+
+
+def tracked(space: Contracts) -> Contracts:
+    """Let functions take the constants at which others stop as numbers, not as floats."""
+
+    def taking_numbers(source: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        return lambda x: source(exact(x, x) if isinstance(x, float) else x)
+
+    for name in ("exp_core", "erfc_tail"):
+        space[name] = taking_numbers(space[name])
+    return space
 
 
 class Setting:
@@ -147,10 +165,8 @@ class Setting:
         domain = arb(lo).union(arb(hi))
 
         def contract(z: Any) -> Any:
-            if isinstance(z, Unknown):
+            if not isinstance(z, Number):  # a float: what it was rounded from is not known
                 return UNKNOWN
-            if isinstance(z, float):
-                z = exact(z, z)
             if not domain.contains(ball(z)):
                 return UNKNOWN
             error = self.polynomial_error(name)
