@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
 
+from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify.network.activation import Activation
 from verify.verdict import Truth
@@ -15,6 +17,7 @@ from verify_kernels.activation_analysis import analyse
 from verify_kernels.two_layer import (
     cancelling_pair,
     curvature,
+    exact_data,
     kinks,
     log_oscillation,
     polynomial,
@@ -150,3 +153,18 @@ def test_curvature_needs_the_frozen_weights_and_the_growth() -> None:
     assert not curvature.replay_negative_curvature(altered(bent), risk, point([1.0, 2.0]))
     stored = altered(bent, D2=[2 * end for end in altered(bent).data["D2"]])
     assert not curvature.replay_negative_curvature(stored, risk, at)
+
+
+@pytest.mark.parametrize(
+    "y",
+    [
+        np.array([2**53 + 1, 1, 0]), np.array([-(2**60) - 1, 1, 0]),
+        np.array([1 + 1e-30j, 0, 0]), np.array([1, 2, 3], dtype=np.longdouble),
+        np.array([2**64 - 1, 0, 0], dtype=np.uint64), np.array([1.0, np.nan, 0.0]),
+    ],
+)  # fmt: skip
+def test_labels_that_would_be_rounded_are_refused(y: Any) -> None:
+    with pytest.raises(InputError, match=r"expected y as finite numbers of 64 bits with 1 axes"):
+        exact_data.labels(replace(problem("tanh", W=1), y=y))
+    whole = exact_data.labels(replace(problem("tanh", W=1), y=np.array([2**53, -1, 0])))
+    assert whole.tolist() == [2.0**53, -1.0, 0.0]

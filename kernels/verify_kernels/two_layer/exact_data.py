@@ -108,10 +108,17 @@ def short(value: Fraction, *, bits: int = 12) -> Fraction:
 
 def _floats(values: Any, rank: int, name: str) -> Array:
     given = np.asarray(values)
-    exact = given.astype(np.float64, copy=False) if given.dtype != object else None
+    exact = given.astype(np.float64, copy=False) if _embeds(given) else None
     if exact is None or exact.ndim != rank or 0 in exact.shape or not np.isfinite(exact).all():
         raise InputError(
             f"two_layer: expected {name} as finite numbers of 64 bits with {rank} axes, "
             f"but got shape {given.shape} of {given.dtype}"
         )
     return exact
+
+
+def _embeds(given: Array) -> bool:
+    """Return whether every entry is a float64 number without rounding."""
+    if given.dtype.kind in "iu":
+        return bool(not given.size or max(int(given.max()), -int(given.min())) <= 2**53)
+    return given.dtype.kind == "b" or (given.dtype.kind == "f" and given.dtype.itemsize <= 8)

@@ -38,7 +38,7 @@ def two_slopes(facts: ActivationFacts) -> tuple[Fraction, Fraction, Fraction] | 
     bend = facts.sup_abs(2)
     if facts.order != 0 or facts.defined is not Truth.PROVED or len(facts.kinks) != 1:
         return None
-    if bend.finite is not Truth.PROVED or bend.value.hi != 0:
+    if bend.finite is not Truth.PROVED or bend.value.hi != 0 or facts.period is not None:
         return None
     kink = facts.kinks[0]
     known = (kink.place, kink.left[0], kink.left[1], kink.right[1])
