@@ -23,7 +23,6 @@ from verify_kernels.elementary.abstract_number import (
     Number,
     Tail,
     Undecided,
-    Unknown,
     _exponent,
     interval,
 )
