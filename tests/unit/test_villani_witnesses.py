@@ -386,6 +386,8 @@ def test_logistic_loss_without_a_penalty_never_dominates() -> None:
         ("tanh", {"W": 1, "a": 1, "c": 0}, Truth.REFUTED),
         ("tanh", {"W": 1, "c": 1}, Truth.UNDECIDED),
         ("square", {"W": 0}, Truth.UNDECIDED),
+        ("relu", {"W": 1, "c": 0}, Truth.UNDECIDED),  # V_s does not exist at W = 0
+        ("Max(z,0)**3", {"W": 1, "c": 0}, Truth.REFUTED),
     ]
     for name, penalties, truth in cases:
         risk = problem(name, y=y, loss="logistic", **penalties)

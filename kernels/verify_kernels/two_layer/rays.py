@@ -2,9 +2,10 @@
 
 Bounded risk: see `ray_search` for the rays and the proofs.
 
-Logistic loss (`bounded_gradient_ray`): |l'| <= 1 and 0 <= l'' <= 1/4. Along the ray W = 0, b = 0,
-c = 0 except for one moved parameter without a penalty, so the penalties add nothing to the
-gradient and a positive constant to Lap f, and V_s = |grad f|^2 / s - Lap f is bounded above:
+Logistic loss (`bounded_gradient_ray`), s twice continuously differentiable: |l'| <= 1 and 0 <= l''
+<= 1/4. On the ray W = 0, b = 0, c = 0 except for one moved parameter without a penalty, so the
+penalties add nothing to the gradient and a constant >= 0 to Lap f; the terms l'' |grad u|^2 of Lap
+f are >= 0, and V_s = |grad f|^2 / s - Lap f is bounded above although theta -> infinity:
 
 * W or b moves, the outer layer is frozen, S1 = sup |s'| and S2 = sup |s''| are finite:
   |grad f|^2 <= c'^2 (S1^2 |a|_2^2 mean |x~_i|^2 + 1), Lap f >= -c' S2 |a|_1 mean |x~_i|^2.
@@ -80,6 +81,9 @@ def bounded_gradient_ray(
     """
     if problem.loss != "logistic":
         return Evidence(Truth.UNDECIDED, why_open="the loss is not the logistic one")
+    if facts.smooth is not Truth.PROVED and (facts.order is None or facts.order < 2):
+        why = "the activation is not known to be twice continuously differentiable"
+        return Evidence(Truth.UNDECIDED, why_open=why)
     free = [role for role in "Wbc" if role in problem.penalties and not problem.penalties[role]]
     frozen = not exact.is_trained(problem, "a")
     s1, s2 = facts.sup_abs(1), facts.sup_abs(2)
