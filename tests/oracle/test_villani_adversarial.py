@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -20,7 +19,6 @@ import pytest
 from flint import acb, arb, arb_series, fmpq
 
 from verify.engine import check
-from verify.errors import InputError, SettingsError
 from verify.network import Activation, Data, TwoLayer
 
 FULL = os.environ.get("VERIFY_CAMPAIGN") == "full"
@@ -84,12 +82,7 @@ def sides(claim: dict[str, Any]) -> dict[str, str]:
     return {item["name"]: item["truth"] for item in claim["side_statements"]}
 
 
-def route(claim: dict[str, Any], name: str) -> str:
-    found = [item["truth"] for item in claim["routes"] if item["name"] == name]
-    return str(found[0]) if found else "not tried"
-
-
-def ask(case: Case | None = None, **given: Any) -> dict[str, Any]:
+def ask(case: Case | None = None, /, **given: Any) -> dict[str, Any]:
     """Return the claim about a case."""
     case = case or Case(**given)
     network = TwoLayer(case.W, case.a, Activation.parse(case.activation), case.b, case.c)
@@ -108,7 +101,8 @@ class Case:
     ) -> None:  # fmt: skip
         self.W, self.a, self.activation = np.asarray(W, float), np.asarray(a, float), activation
         self.X, self.y = np.asarray(X), np.asarray(y)
-        self.b, self.c = (None if v is None else np.asarray(v, float) for v in (b, c))
+        self.b: Any = None if b is None else np.asarray(b, float)
+        self.c: Any = None if c is None else np.asarray(c, float)
         self.settings = {"outer": "frozen", "weight_decay": "1/10"} | settings
         told = self.settings
         self.loss = told.get("loss", "half-mean-squares")
@@ -275,8 +269,8 @@ def check_points(case: Case, claim: dict[str, Any], rng: Any, count: int) -> Non
         if not np.isfinite(middle).all():
             continue
         vectors = np.linalg.eigh((middle + middle.T) / 2)[1]
-        for v in (vectors[:, 0], vectors[:, -1]):
-            v = [arb(float(t)) for t in v]
+        for column in (vectors[:, 0], vectors[:, -1]):
+            v = [arb(float(t)) for t in column]
             length = sum((t * t for t in v), arb(0))
             bend, own = (
                 sum((x * h * t for x, row in zip(v, H, strict=True)
@@ -332,7 +326,7 @@ def check_samples(case: Case, claim: dict[str, Any]) -> None:
 @pytest.mark.soundness
 @pytest.mark.parametrize("part", range(4))
 def test_no_number_is_contradicted_by_the_function_itself(part: int) -> None:
-    started, seed, count = time.perf_counter(), 4100 + part, 100 if FULL else 10
+    started, seed, count = time.perf_counter(), 4100 + part, 50 if FULL else 5
     rng, spheres = np.random.default_rng(seed), 0
     for _ in range(count):
         case = random_case(rng)
@@ -460,144 +454,3 @@ def test_a_radius_that_is_too_small_is_noticed() -> None:
             item["lo"], item["hi"] = "0x1p-1", "0x1p-1"
     with pytest.raises(AssertionError, match="certified radius"):
         check_radii(case, claim, np.random.default_rng(1), 3)
-
-
-# Both sides of every threshold ------------------------------------------------------------------
-
-ONE = {"W": [[1.0]], "a": [1.0], "X": [[1.0]], "y": [0.0]}
-NEAR = Fraction(1, 10**12)
-
-
-@pytest.mark.parametrize("loss", ["half-mean-squares", "logistic"])
-@pytest.mark.parametrize("activation", ["tanh", "sin", "softplus", "silu"])
-def test_any_penalty_suffices_and_none_does_not(activation: str, loss: str) -> None:
-    given = ONE | {"y": [1.0], "activation": activation, "loss": loss}
-    assert ask(**given, weight_decay="0")["verdict"] == "fail"
-    assert ask(**given, weight_decay="0x1p-1074")["verdict"] == "pass"
-
-
-@pytest.mark.parametrize("scale", [1, 3])
-def test_linear_growth_turns_at_its_threshold(scale: int) -> None:
-    # l0 = l1 - 1 = 1 and kappa_1 = 1: min(l0 l1, 1/4) = 1/4, times ||a||^2 Lambda = 2 * 5/2
-    a, X, y = [1.0, -1.0], [[1.0], [2.0]], [1.0, 0.0]
-    loss = {1: "half-mean-squares", 3: "mean-squares"}[scale]
-    turn = Fraction(5, 4) * (1 if scale == 1 else 2)
-    for side, truth, verdict in ((1, "proved", "pass"), (0, "refuted", "undecided"),
-                                 (-1, "refuted", "undecided")):  # fmt: skip
-        claim = ask(W=[[1.0], [2.0]], a=a, activation="z+sin(z)", X=X, y=y, loss=loss,
-                    weight_decay=str(turn * (1 + side * NEAR)))  # fmt: skip
-        assert claim["verdict"] == verdict
-        assert route(claim, "linear-growth") in ({truth, "undecided"} if side == 0 else {truth})
-
-
-def test_log_oscillation_turns_at_its_own_threshold_and_is_open_beyond_one_sample() -> None:
-    # A = 1, omega = 2: (sqrt(5) - 1)/2 = 0.618..., while the theorem for linear growth needs 1
-    turn = Fraction(6180339887498948482, 10**19)
-    given = ONE | {"activation": "z*cos(log(1+z**2))"}
-    assert ask(**given, weight_decay=str(turn * (1 - NEAR)))["verdict"] == "fail"
-    assert ask(**given, weight_decay=str(turn * (1 + NEAR)))["verdict"] == "pass"
-    two = given | {"X": [[1.0], [2.0]], "y": [0.0, 0.0]}
-    top = Fraction(5, 2)
-    assert ask(**two, weight_decay=str(top * (1 + NEAR)))["verdict"] == "pass"
-    for decay in (top * (1 - NEAR), Fraction(7, 4), Fraction(1, 10)):
-        claim = ask(**two, weight_decay=str(decay))
-        assert claim["verdict"] == "undecided"
-        assert route(claim, "linear-growth") == "refuted"
-
-
-@pytest.mark.parametrize("loss", ["half-mean-squares", "logistic"])
-def test_strong_convexity_turns_at_its_threshold(loss: str) -> None:
-    given = ONE | {"a": [2.0, -1.0], "W": [[1.0], [0.0]], "y": [1.0], "loss": loss}
-    given["activation"] = "sin"  # S_2 = 1
-    # squares: ||a||_inf (|y| + ||a||_1) = 8; logistic: ||a||_inf = 2; both exact
-    turn = Fraction(8 if loss != "logistic" else 2)
-    above = ask(**given, weight_decay=str(turn * (1 + NEAR)))
-    below = ask(**given, weight_decay=str(turn * (1 - NEAR)))
-    name = "convex" if loss != "logistic" else "convex-logistic"
-    assert (route(above, name), route(below, name)) == ("proved", "refuted")
-    assert sides(above)["strong-convexity"] == "proved"
-    assert sides(below)["strong-convexity"] != "proved"
-    assert (above["verdict"], below["verdict"]) == ("pass", "pass")
-
-
-def test_the_step_turns_at_the_lipschitz_constant() -> None:
-    # lambda + ||a||_2^2 S_1^2 + S_2 ||a||_inf (|y| + ||a||_1) = 1 + 5 + 8 for sin
-    given = ONE | {"a": [2.0, -1.0], "W": [[1.0], [0.0]], "y": [1.0], "activation": "sin",
-                   "weight_decay": "1"}  # fmt: skip
-    for side, truth in ((-1, "proved"), (1, "undecided")):
-        claim = ask(**given, step=str(Fraction(1, 14) * (1 + side * NEAR)))
-        assert sides(claim)["step-size"] == truth
-
-
-# What has no answer, and what must be refused ---------------------------------------------------
-
-
-@pytest.mark.parametrize("init", ["gaussian(1/10)", "compact"])
-@pytest.mark.parametrize("loss", ["half-mean-squares", "logistic"])
-@pytest.mark.parametrize("activation", ["tanh", "softplus"])
-def test_no_initial_law_is_good_without_a_gibbs_law(activation: str, loss: str, init: str) -> None:
-    given = ONE | {"y": [1.0], "activation": activation, "loss": loss, "init": init, "s": "1"}
-    assert sides(ask(**given, weight_decay="1/2"))["initial-law"] == "proved"
-    assert sides(ask(**given, weight_decay="0")).get("initial-law") != "proved"
-
-
-@pytest.mark.parametrize("init", ["gaussian(1/10)", "compact"])
-@pytest.mark.parametrize("activation", ["log(abs(z))", "Piecewise((log(z),z>0),(0,True))"])
-def test_compact_support_needs_a_risk_that_is_bounded_there(activation: str, init: str) -> None:
-    # exp(2f/s) = exp(log(w)^2/s) is not integrable near w = 0
-    with suppress(SettingsError):  # a formula without a value at 0 may be refused as well
-        claim = ask(**ONE, activation=activation, weight_decay="1/2", init=init, s="1")
-        assert sides(claim).get("initial-law") != "proved"
-
-
-def test_the_gaussian_law_at_the_critical_width() -> None:
-    given = ONE | {"activation": "tanh", "s": "1/2", "init": "gaussian(1)"}
-    for decay, truth in ((Fraction(1, 2) * (1 - NEAR), "proved"), (Fraction(1, 2), "refuted"),
-                         (Fraction(1, 2) * (1 + NEAR), "refuted")):  # fmt: skip
-        assert sides(ask(**given, weight_decay=str(decay)))["initial-law"] == truth
-    biased = given | {"b": [1.0], "bias": "regularised", "weight_decay": "1/4", "epsilon": "1"}
-    claim = ask(**biased, bias_decay="1/2")
-    assert sides(claim)["initial-law"] == "refuted"
-    claim = ask(**biased, bias_decay="1/3")
-    assert sides(claim)["initial-law"] == "proved"
-    assert "time to epsilon" not in numbers(claim)
-
-
-@pytest.mark.parametrize("dtype", [np.int64, np.uint64])
-def test_labels_that_binary64_would_round_are_refused(dtype: Any) -> None:
-    given = ONE | {"activation": "tanh"}
-    with pytest.raises(InputError, match=r"integers up to 2\^53"):
-        ask(**given | {"y": np.array([2**53 + 1], dtype=dtype)})
-    assert ask(**given | {"y": np.array([2**53], dtype=np.int64)})["verdict"] == "pass"
-
-
-def test_targets_that_are_no_numbers_of_64_bits_are_refused() -> None:
-    for y in (np.array([1.0], dtype=np.longdouble), np.array([1j]), np.array(["1"])):
-        with pytest.raises(InputError, match="expected targets y"):
-            ask(**ONE | {"activation": "tanh", "y": y})
-
-
-def test_inputs_of_every_kind_give_the_same_numbers() -> None:
-    given = {"W": [[1.0, 2.0]], "a": [1.0], "activation": "tanh", "y": [1.0, 0.0], "s": "1"}
-    X = [[1, 0], [1, 1]]
-    wanted = numbers(ask(**given, X=np.array(X, dtype=float)))
-    for dtype in (bool, np.uint8, np.int64, np.float16, np.float32):
-        assert numbers(ask(**given, X=np.array(X, dtype=dtype))) == wanted
-    column = given | {"y": np.array([[1], [0]], dtype=np.uint8)}
-    assert numbers(ask(**column, X=np.array(X))) == wanted
-
-
-SCALES = [1e-200, 5e-324, 1.0, 1e200, 1e307]
-
-
-@pytest.mark.parametrize("activation", ["tanh", "softplus", "sin"])
-@pytest.mark.parametrize("place", ["X", "y", "a"])
-def test_numbers_at_the_ends_of_the_range(place: str, activation: str) -> None:
-    for scale in SCALES:
-        given: dict[str, Any] = {"X": [[1.0], [-0.5]], "y": [1.0, -1.0], "a": [1.0, -2.0]}
-        given[place] = np.array(given[place]) * scale
-        claim = ask(W=[[1.0], [2.0]], activation=activation, s="1", epsilon="1/100",
-                    init="gaussian(1/100)", step="1e-9", **given)  # fmt: skip
-        assert claim["verdict"] == "pass"
-        for name, (lo, hi) in numbers(claim).items():
-            assert lo is None or hi is None or lo <= hi, name
