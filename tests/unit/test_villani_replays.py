@@ -90,6 +90,7 @@ def test_an_outer_ray_needs_its_numbers() -> None:
     twice = {name: [2 * end for end in data[name]] for name in ("S", "s_crit")}
     empty = {"t_above": [], "V_above": []}
     for changes in (*({name: value} for name, value in twice.items()), empty,
+                    {"neurons": [0, 0]}, {"signs": [1, -1, 1, -1]},
                     {"s_above": data["s_crit"][0], **empty}):  # fmt: skip
         assert not cancelling_pair.replay_outer_layer(altered(found, **changes), risk, at)
 

@@ -179,6 +179,8 @@ def replay_outer_layer(witness: Witness, problem: Problem, point: Point) -> bool
             f"replay_outer_layer: expected at most {_DIRECT} products, but got {X.shape}"
         )
     with precision(320):
+        if data["signs"] not in ([1, -1], [1]) or len(set(data["neurons"])) != len(data["signs"]):
+            return False
         w0 = list(data["w0"]) + ([data["b0"]] if exact.is_trained(problem, "b") else [])
         ray = ray_of(problem, point, data["neurons"], data["signs"], w0)
         if ray is None or not ray.S > 0:

@@ -6,7 +6,8 @@ pre-activation. The risk stays bounded if every output does:
 * constant: the moved neurons have outer weight 0; or the data do not see the direction (E . x_i
   = 0); or two neurons with a_j = -a_k move together (with equal biases), or the outer weights of
   two equal neurons move against each other. f is constant along the ray.
-* one side: the moved pre-activations go to a side (or stay) where the activation is bounded.
+* one side: the moved pre-activations go to a side (or stay) where the activation is bounded. Then
+  f is bounded for large t; where s may be unbounded on the way no number is given.
 * cancelling: a_j > 0 > a_k and the rows move by v/a_j and v/|a_k|. If kappa0 = sup |s - z s'| is
   finite and s has no jumps, (s(z)/z)' = -kappa(z)/z^2, so m = lim s(z)/z exists at each end and
   |s(z) - m z| <= kappa0 on the side of 0 that it belongs to. Then a_j s(z/a_j) + a_k s(z/|a_k|)
