@@ -258,3 +258,9 @@ def test_a_bump_far_out_is_not_taken_for_a_falling_tail(text: str, peak: str) ->
         high = bound.value.hi
         if isinstance(high, Fraction):
             assert not at_peak > arb(fmpq(high.numerator, high.denominator))
+
+
+def test_devices_of_both_generations_are_compiled_for() -> None:
+    from verify_kernels.cuda.compile import ARCHITECTURES
+
+    assert {"sm_80", "sm_90"} <= set(ARCHITECTURES)

@@ -15,6 +15,7 @@ import pytest
 from flint import arb, fmpq
 
 from verify.engine import check
+from verify.errors import SettingsError
 from verify.network import Activation, Data, Run, StoredCheckpoint, TwoLayer
 
 NUMBERS = (
@@ -321,3 +322,37 @@ def test_equal_checkpoints_prove_nothing_about_what_was_frozen() -> None:
     assert side(claim, "declaration") == "refuted"
     assert claim["samples"]["total"] == 3
     assert claim["samples"]["certified"] == 3
+
+
+# Which lambda, and which formulas ---------------------------------------------------------------
+
+
+def test_the_smallest_lambda_of_each_theorem_is_told() -> None:
+    """V1 and V2 say any positive one; V3 says the threshold, here 1/4 ||a||^2 Lambda c'."""
+    for activation in ("tanh", "softplus"):
+        network = TwoLayer(np.array([[1.0]]), np.array([1.0]), Activation.parse(activation))
+        settings = {"villani.outer": "frozen", "villani.weight_decay": "0x1p-1074"}
+        (certificate,) = check(
+            network, Data(np.array([[1.0]]), np.array([1.0])), conditions=["villani"],
+            settings=settings,
+        )  # fmt: skip
+        assert certificate.claim["verdict"] == "pass"
+        assert any("every lambda > 0" in sentence for sentence in certificate.guidance)
+    growing = {"W": [[1.0], [2.0]], "a": [1.0, -1.0], "X": [[1.0], [2.0]], "y": [1.0, 0.0]}
+    for loss, threshold in (
+        ("half-mean-squares", Fraction(5, 4)),
+        ("mean-squares", Fraction(5, 2)),
+    ):
+        for decay in ("1/10", "100"):
+            claim = ask("z+sin(z)", **growing, weight_decay=decay, loss=loss)
+            low, high = numbers(claim)["lambda_V"]
+            assert low is not None
+            assert high is not None
+            assert low <= threshold <= high
+            assert high - low <= threshold / 10**8
+
+
+@pytest.mark.parametrize("formula", ["1/z", "log(z)", "z/z", "sqrt(z)", "tan(z)"])
+def test_a_formula_with_a_pole_is_refused(formula: str) -> None:
+    with pytest.raises(SettingsError, match="expected a formula with a value at every real z"):
+        ask(formula, **TWO)
