@@ -49,6 +49,8 @@ FORMULAS = {
     "relu": (Z + sp.Abs(Z)) / 2, "abs": sp.Abs(Z), "Max(z,0)**2": Z * (Z + sp.Abs(Z)) / 2,
     "leaky_relu(1/4)": (5 * Z + 3 * sp.Abs(Z)) / 8, "softsign": Z / (1 + sp.Abs(Z)),
     "Abs(z-1)+z/2": sp.Abs(Z - 1) + Z / 2, "Max(z,0)**3": Z**2 * (Z + sp.Abs(Z)) / 2,
+    "Abs(sin(pi*z))": sp.Abs(sp.sin(sp.pi * Z)), "sign(z)": sp.sign(Z),
+    "Abs(z-1)*sqrt(z**2+2*z+1)": sp.Abs(Z - 1) * sp.Abs(Z + 1),
     OSCILLATION: Z * sp.cos(3 * sp.log(1 + Z**2) / 4),
 }  # fmt: skip
 NAMES = {Activation.parse(name): name for name in FORMULAS}
@@ -56,6 +58,7 @@ BOUNDED, LINEAR = ("tanh", "sigmoid", "sin"), ("softplus", "silu", "gelu", "sqrt
 POLYNOMIALS = ("z**2", "z**3", "z**4", "z**2+z", "z**2+1", "z**3-2*z")
 KINKED = (
     "relu", "abs", "Max(z,0)**2", "leaky_relu(1/4)", "softsign", "Abs(z-1)+z/2", "Max(z,0)**3",
+    "Abs(sin(pi*z))", "Abs(z-1)*sqrt(z**2+2*z+1)", "sign(z)",
 )  # fmt: skip
 
 
@@ -337,8 +340,9 @@ def jumps(problem: Problem, point: Point, data: Any) -> bool:
         signed = ((-1) ** (order - m) * mp.binomial(order, m) for m in range(order + 1))
         difference = sum(k * v for k, v in zip(signed, values, strict=True))
         sides.append(difference / (side * h) ** order)
-    middle = exact((Fraction(data["jump"][0]) + Fraction(data["jump"][1])) / 2)
-    return bool(abs(sides[0] - sides[1] - middle) <= mp.mpf(10) ** -6 * (1 + abs(middle)))
+    low, high = (exact(end) for end in data["jump"])  # wide if another neuron is at a jump
+    slack = mp.mpf(10) ** -6 * (1 + abs(low))
+    return bool(low - slack <= sides[0] - sides[1] <= high + slack)
 
 
 def oscillates(problem: Problem, point: Point, data: Any) -> bool:

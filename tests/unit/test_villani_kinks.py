@@ -65,3 +65,11 @@ def test_joints_that_are_not_told_apart_are_listed() -> None:
 def test_translates_by_the_period(distance: Fraction, reach: Fraction, meets: bool) -> None:
     period = Enclosure(Fraction(3), Fraction(3) + Fraction(1, 2**20))
     assert kinks._may_meet(Fraction(distance), Fraction(reach), period) is meets
+
+
+def test_a_jump_known_between_two_numbers_is_told_so() -> None:
+    """The second neuron is at its own jump, where only both sides of its value are taken."""
+    risk = Problem(np.ones((1, 1)), np.ones(1), Activation.parse("sign(z)"), {"W": Fraction(1)})
+    at = Point(np.zeros((2, 1)), np.array([1.0, 0.25]))
+    found = kinks.decide_smoothness(risk, at, analyse(risk.activation))
+    assert "jumps by a number between -2.5" in found.how

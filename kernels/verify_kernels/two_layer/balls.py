@@ -15,6 +15,7 @@ from flint import arb, arb_mat, fmpq
 from verify.errors import InputError
 
 Ball = Any  # python-flint's arb
+_SIX_DIGITS = 24  # bits
 
 
 @contextmanager
@@ -53,8 +54,16 @@ def balls_product(left: Sequence[Any], right: Sequence[Any]) -> list[list[Ball]]
     return [list(row) for row in (arb_mat(left) * arb_mat(right)).tolist()]
 
 
+def shown(value: Ball) -> str:
+    """Return six digits of a ball, or of its ends where they are not known."""
+    if value.is_zero() or value.rel_accuracy_bits() >= _SIX_DIGITS:
+        return str(value.str(6, radius=False))
+    ends = (value.lower().str(6, radius=False), value.upper().str(6, radius=False))
+    return f"a number between {ends[0]} and {ends[1]}"
+
+
 def shown_above(value: Ball) -> str:
     """Return six digits of a ball, of its upper end enlarged where they are not known."""
-    if value.is_zero() or value.rel_accuracy_bits() >= 24:
+    if value.is_zero() or value.rel_accuracy_bits() >= _SIX_DIGITS:
         return str(value.str(6, radius=False))
     return str((value.upper() * (1 + arb(2) ** -16)).str(6, radius=False))

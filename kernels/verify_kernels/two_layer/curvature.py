@@ -32,7 +32,7 @@ from verify_kernels._rounding import Array
 from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import Point, Problem, evaluate
-from verify_kernels.two_layer.balls import Ball, ball, precision
+from verify_kernels.two_layer.balls import Ball, ball, precision, shown
 from verify_kernels.two_layer.spanning import end_slopes
 
 if TYPE_CHECKING:
@@ -128,7 +128,7 @@ def decide_convexity(
         if found < 0:
             data = _stored(at, "") | _stored(direction, "direction ")
             data["D2"] = exact.interval(found)
-            how = f"negative curvature {found.str(6, radius=False)} at one point"
+            how = f"negative curvature {shown(found)} at one point"
             return Evidence(Truth.REFUTED, Witness("negative-curvature", data), how=how)
     return _open("no direction of negative curvature was found")
 

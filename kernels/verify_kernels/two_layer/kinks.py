@@ -35,7 +35,7 @@ from verify_kernels._rounding import Array, gamma
 from verify_kernels.activation_analysis.jet import jet
 from verify_kernels.two_layer import exact_data as exact
 from verify_kernels.two_layer.ball_risk import Point, Problem
-from verify_kernels.two_layer.balls import Ball, ball, precision
+from verify_kernels.two_layer.balls import Ball, ball, precision, shown
 
 if TYPE_CHECKING:
     from verify_kernels.activation_analysis import ActivationFacts, Kink
@@ -233,7 +233,7 @@ def _refuted(candidate: Candidate, found: Jump) -> Evidence:
     what = ("value", "first derivative", "second derivative", "third derivative")[found.order]
     how = (
         f"the {what} of the risk along a line through a kink of neuron {candidate.j + 1} jumps by "
-        f"{found.jump.str(6, radius=False)}"
+        f"{shown(found.jump)}"
     )
     return Evidence(Truth.REFUTED, Witness("kink", data), how=how)
 
