@@ -196,8 +196,8 @@ class IntervalKernel:
         return IntervalValues(lo[0], hi[0], gradient, hessian)
 
     def _refine(self, low: Array, high: Array, found: Array) -> None:
-        narrow = np.all(high - low <= 2.0**-40 * np.maximum(np.abs(low), np.abs(high)), axis=0)
-        with np.errstate(invalid="ignore"):
+        with np.errstate(invalid="ignore", over="ignore"):
+            narrow = np.all(high - low <= 2.0**-40 * np.maximum(np.abs(low), np.abs(high)), axis=0)
             width = found[1::2] - found[0::2]
             size = np.maximum(1.0, np.minimum(np.abs(found[0::2]), np.abs(found[1::2])))
             wide = ~(width <= np.where(narrow, 2.0**-26, np.inf) * size) | ~np.isfinite(width)
