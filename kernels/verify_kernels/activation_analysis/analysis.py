@@ -20,6 +20,7 @@ from verify_kernels.activation_analysis.facts import (
     Range,
     infinite_bound,
     open_bound,
+    proved_bound,
 )
 from verify_kernels.activation_analysis.jet import BREAKING, derivatives
 from verify_kernels.activation_analysis.kinks import SMOOTH, Joint, joints, value_at
@@ -177,10 +178,9 @@ class _Analysis:
         secant = _secant(values["d1"], found)
         monotone = _monotone(values["d1"], found)
         even, odd = self._parities()
-        self.why["defined"] = "logarithms, roots and quotients are defined on all of R"
         return ActivationFacts(
             expression=self.text,
-            defined=Truth.PROVED,
+            defined=self._defined(found, "logarithms, roots and quotients are defined on all of R"),
             smooth=smooth,
             order=order,
             kinks=tuple(joint.kink() for joint in found if joint.agree != SMOOTH),
@@ -215,9 +215,8 @@ class _Analysis:
         if any(not value.is_finite() for value in isolated):
             raise UnclearError("a value at a jump is not known")
         smooth, order = self._smoothness(cutting, found)
-        whole = (
-            None if is_switching(self.root) else Ranges([Piece(None, None, self.root)], self.budget)
-        )
+        plain = not (is_switching(self.root) or cutting.rough)
+        whole = Ranges([Piece(None, None, self.root)], self.budget) if plain else None
         values = {}
         for name in ("d0", "d1", "d2", "d3"):
             exact = whole.wave(name) if whole is not None else None
@@ -233,10 +232,9 @@ class _Analysis:
         growth_word = ("linear" if form.slope else "bounded") if bounded else "unknown"
         even, odd = self._parities()
         monotone = _monotone(values["d1"], found)
-        self.why["defined"] = "shown on one period of the periodic part"
         return ActivationFacts(
             expression=self.text,
-            defined=Truth.PROVED,
+            defined=self._defined(found, "shown on one period of the periodic part"),
             smooth=smooth,
             order=order,
             kinks=tuple(joint.kink() for joint in found if joint.agree != SMOOTH),
@@ -260,6 +258,12 @@ class _Analysis:
             why=self.why,
             period=Enclosure.from_arb(form.period),
         )
+
+    def _defined(self, found: Sequence[Joint], proof: str) -> Truth:
+        """Decide the points between the pieces: there a sign may be zero."""
+        hidden = any(not joint.value.is_finite() for joint in found)
+        self.why["defined"] = "a value at a cut is not known" if hidden else proof
+        return Truth.UNDECIDED if hidden else Truth.PROVED
 
     def _smoothness(self, cutting: Cutting, found: Sequence[Joint]) -> tuple[Truth, int | None]:
         if cutting.rough:
@@ -296,7 +300,7 @@ class _Analysis:
         limit = tail.limit()
         where = f"z -> {'+' if tail.side > 0 else '-'}infinity"
         if limit.kind == "finite":
-            return Bound(Enclosure.from_arb(limit.value), Truth.PROVED, where)
+            return proved_bound(Enclosure.from_arb(limit.value), where)
         if limit.kind == "unknown":
             return open_bound(tail.why or "not decided at infinity")
         names = {"+inf": "+infinity", "-inf": "-infinity", "oscillates": "no limit: it oscillates"}
@@ -324,7 +328,7 @@ class _Analysis:
         for t in both:
             low, high = low.max(t.low).lower(), high.max(t.high).upper()
         value = Enclosure(Enclosure.from_arb(low).lo, Enclosure.from_arb(high).hi)
-        return Bound(value, Truth.PROVED, "limit superior of both sides")
+        return proved_bound(value, "limit superior of both sides")
 
     def _at_zero(self, cutting: Cutting) -> Enclosure:
         for cut in cutting.cuts:
@@ -407,7 +411,10 @@ def _strict(monotone: Truth, parts: Sequence[PieceRanges]) -> Truth:
     """Decide strictness: an analytic piece is constant, or its derivative has isolated zeros."""
     if monotone is not Truth.PROVED:
         return monotone
-    answers = [_rises(part) for part in parts]
+    try:
+        answers = [_rises(part) for part in parts]
+    except OutOfBudgetError:
+        return Truth.UNDECIDED
     if all(answer is Truth.PROVED for answer in answers):
         return Truth.PROVED
     return Truth.REFUTED if Truth.REFUTED in answers else Truth.UNDECIDED

@@ -131,6 +131,7 @@ _OF_BALL: dict[str, Callable[[Ball], Ball]] = {
 }
 _POSITIVE = frozenset({"pi", "e", "int"})
 MOST_TERMS = 8
+MOST_BITS = 20_000  # of a rational factor
 
 
 def is_positive(name: Any) -> bool:
@@ -166,6 +167,9 @@ def _reduced(powers: tuple[tuple[Any, Fraction], ...]) -> tuple[Fraction, Consta
     for name, power in powers:
         if name[0] == "int":
             whole = power.numerator // power.denominator
+            if abs(whole) * int(name[1]).bit_length() > MOST_BITS:
+                kept.append((name, power))
+                continue
             factor *= Fraction(name[1]) ** whole
             power -= whole
         if power:
@@ -329,21 +333,22 @@ class Coefficient:
     def range(self) -> tuple[Ball, Ball, bool]:
         """Return lower end, upper end and whether both are approached as all phases grow.
 
-        They are when at most one phase occurs: it tends to infinity continuously.
+        They are when at most one phase occurs that tends to infinity continuously.
         """
         harmonics = self.harmonics()
         middle = harmonics.pop((), [Coefficient({})])[0]
         parts = [_amplitude(*pair) for pair in harmonics.values()]
+        approached = len(parts) <= 1 and all(map(tends_to_infinity, harmonics))
         exact = [part for part in parts if isinstance(part, Fraction)]
         value = middle.rational_value()
         if value is not None and len(exact) == len(parts):
             low, high = value - sum(exact), value + sum(exact)
-            return _arb(low), _arb(high), len(parts) <= 1
+            return _arb(low), _arb(high), approached
         radius = arb(0)
         for part in parts:
             radius += _arb(part) if isinstance(part, Fraction) else part
         centre = middle.ball()
-        return centre - radius, centre + radius, len(parts) <= 1
+        return centre - radius, centre + radius, approached
 
     def bound(self) -> Ball:
         """Return an upper bound of the absolute value, an exact ball."""
@@ -361,6 +366,20 @@ class Coefficient:
                 return Coefficient({(turned, STILL): _exact(factor) / value})
         self.sign()
         return Coefficient.named(opaque("inverse", self))
+
+
+def tends_to_infinity(phase: Phase) -> bool:
+    """Return whether a phase is proved to grow: its constants do not cancel.
+
+    Powers with logarithms that are written differently grow differently; exponentials may not.
+    """
+    totals: dict[Any, Ball] = {}
+    for (growing, powers), value in phase:
+        part = constant_ball(powers, ctx.prec) * fmpq(value.numerator, value.denominator)
+        totals[growing] = totals[growing] + part if growing in totals else part
+    if len(totals) > 1 and any(growing.exponent for growing in totals):
+        return False
+    return all(total != 0 for total in totals.values())
 
 
 def _arb(value: Fraction) -> Ball:

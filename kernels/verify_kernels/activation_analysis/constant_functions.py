@@ -11,6 +11,7 @@ from flint import ctx, fmpq
 
 from verify_kernels.activation_analysis.coefficients import (
     CONTENTS,
+    MOST_BITS,
     PI,
     STILL,
     Coefficient,
@@ -145,7 +146,8 @@ def of_node(node: Node) -> Coefficient:
         raise UnclearError("a constant is not defined")
     if value.is_exact():
         mantissa, exponent = value.man_exp()
-        return Coefficient.rational(Fraction(int(mantissa)) * Fraction(2) ** int(exponent))
+        if abs(exponent) <= MOST_BITS:
+            return Coefficient.rational(Fraction(int(mantissa)) * Fraction(2) ** int(exponent))
     return Coefficient.named(("node", node))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from flint import arb, ctx, fmpq
 
 from verify_kernels.activation_analysis.coefficients import (
+    MOST_BITS,
     Coefficient,
     NeedLargerError,
     UnclearError,
@@ -225,6 +226,8 @@ class Expansion:
         if ball.is_zero():
             return cls(line, {})
         mantissa, exponent = ball.mid().man_exp()
+        if abs(exponent) > MOST_BITS:
+            raise UnclearError("a bound is too small or too large")
         middle = Fraction(int(mantissa)) * Fraction(2) ** int(exponent)
         radius = ball.rad().upper()
         terms = {scale: Coefficient.rational(middle)} if middle else {}

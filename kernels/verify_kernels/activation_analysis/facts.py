@@ -134,6 +134,16 @@ def open_bound(why: str) -> Bound:
     return Bound(Enclosure.unbounded(), Truth.UNDECIDED, why)
 
 
+def proved_bound(value: Enclosure, where: str) -> Bound:
+    """Return a bound that is proved to be finite; open where its enclosure is not bounded.
+
+    Numbers beyond 2^900000 have none.
+    """
+    if not value.is_bounded:
+        return open_bound("a number beyond 2^900000")
+    return Bound(value, Truth.PROVED, where)
+
+
 def infinite_bound(where: str) -> Bound:
     """Return a bound that is proved to be infinite."""
     return Bound(Enclosure(-INF, INF), Truth.REFUTED, where)

@@ -73,8 +73,30 @@ def taylor(root: Node, ball: Ball, order: int) -> Series:
         elif node.constant:
             values[node] = arb_series([constant(node, ctx.prec)], n)
         else:
-            values[node] = _apply(node, [values[arg] for arg in node.args], n)
+            parts = [values[arg] for arg in node.args]
+            values[node] = _apply(node, parts, n)
+            if n > 1 and parts[0].length() <= 1 and _breaks_off(node, parts[0][0]):
+                values[node] = _at_constant(node, parts[0][0], ball, n)
     return values[root]
+
+
+def _breaks_off(node: Node, at: Ball) -> bool:
+    """Whether a root has no derivative at its operand."""
+    return node.op == "pow" and node.data.denominator != 1 and not at > 0
+
+
+def _at_constant(node: Node, at: Ball, ball: Ball, n: int) -> Series:
+    """Return the series of a root whose operand has no slope at the ball.
+
+    It has none near it where the operand is constant; elsewhere nothing is known.
+    """
+    value = _power(at, node.data, 1)
+    if not ball.is_exact():
+        return arb_series(value, n)
+    near = ball + arb(0, 1) * (1 + abs(ball)) * arb(2) ** -200
+    if taylor(node.args[0], near, n - 1).length() <= 1:
+        return arb_series(value, n)
+    return arb_series(value + [arb(0, float("inf"))] * (n - 1), n)
 
 
 @lru_cache(maxsize=8192)
@@ -103,6 +125,8 @@ def _apply(node: Node, parts: Sequence[Series], n: int) -> Series:
         total = parts[0]
         for part in parts[1:]:
             total = total * part
+        if total.length() == 0 and not all(part[0].is_finite() for part in parts):
+            return arb_series([arb(0, float("inf"))] * n, n)  # nothing times no number
         return total
     if op in _SWITCH:
         return _SWITCH[op](node, parts, n)
@@ -116,7 +140,7 @@ def _compose(outer: list[Ball], inner: Series, n: int) -> Series:
     """Return the series with the outer Taylor coefficients at the inner value."""
     slopes = [inner[k] for k in range(1, n)]
     if all(slope.is_zero() for slope in slopes):
-        return arb_series(outer[:1], n)
+        return arb_series(outer[:1] if outer[0].is_finite() else outer[:1] * n, n)
     if slopes[0] == 1 and all(slope.is_zero() for slope in slopes[1:]):
         return arb_series(outer, n)
     return arb_series(outer, n)(arb_series([0, *slopes], n))
@@ -368,6 +392,8 @@ def _sign(node: Node, parts: Sequence[Series], n: int) -> Series:
         return arb_series([1], n)
     if at < 0:
         return arb_series([-1], n)
+    if not at.is_finite():
+        return arb_series([arb(0, float("inf"))] * n, n)
     low = arb(0) if at >= 0 else arb(-1)
     high = arb(0) if at <= 0 else arb(1)
     if at.is_exact():  # the value and both one-sided limits
@@ -405,7 +431,9 @@ def _piecewise(node: Node, parts: Sequence[Series], n: int) -> Series:
         value = parts[2 * k]
         if relation:
             difference = parts[2 * k + 1][0]
-            if difference != 0 and difference.is_finite() and not _HOLDS[relation](difference):
+            if not difference.is_finite():
+                return arb_series([arb(0, float("inf"))] * n, n)
+            if difference != 0 and not _HOLDS[relation](difference):
                 continue
         found = value if found is None else _hull(found, value, n)
         if not relation or _HOLDS[relation](parts[2 * k + 1][0]):

@@ -13,7 +13,13 @@ from verify.enclosure import Enclosure
 from verify.verdict import Truth
 from verify_kernels.activation_analysis.coefficients import Coefficient, UnclearError
 from verify_kernels.activation_analysis.exact_points import exact_derivatives, polynomial_degree
-from verify_kernels.activation_analysis.facts import Bound, Range, infinite_bound, open_bound
+from verify_kernels.activation_analysis.facts import (
+    Bound,
+    Range,
+    infinite_bound,
+    open_bound,
+    proved_bound,
+)
 from verify_kernels.activation_analysis.tree import Node
 
 Ball = Any
@@ -142,11 +148,11 @@ def slopes_at_infinity(form: Periodic, d1: Range) -> tuple[Bound, Bound, Bound]:
     where = "approached or attained again and again"
     line = Enclosure.from_arb(abs(form.slope.ball()))
     if any(end.finite is not Truth.PROVED for end in (d1.inf, d1.sup)):
-        return Bound(line, Truth.PROVED, where), d1.largest(), d1.largest()
+        return proved_bound(line, where), d1.largest(), d1.largest()
     c = Enclosure.from_arb(form.slope.ball())
     low, high = d1.inf.value, d1.sup.value
     shifted = Range(
-        Bound(Enclosure(low.lo - c.hi, low.hi - c.lo), Truth.PROVED, where),
-        Bound(Enclosure(high.lo - c.hi, high.hi - c.lo), Truth.PROVED, where),
+        proved_bound(Enclosure(low.lo - c.hi, low.hi - c.lo), where),
+        proved_bound(Enclosure(high.lo - c.hi, high.hi - c.lo), where),
     )
-    return Bound(line, Truth.PROVED, where), d1.largest(), shifted.largest()
+    return proved_bound(line, where), d1.largest(), shifted.largest()

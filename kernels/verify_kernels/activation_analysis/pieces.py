@@ -10,11 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from typing import Any
 
 from flint import arb, ctx, fmpq
 
-from verify_kernels.activation_analysis.coefficients import UnclearError
+from verify_kernels.activation_analysis.coefficients import MOST_BITS, UnclearError
 from verify_kernels.activation_analysis.exact_points import exact_derivatives
 from verify_kernels.activation_analysis.extrema import Budget
 from verify_kernels.activation_analysis.jet import constant, derivatives
@@ -62,6 +63,7 @@ class Cutting:
         self.cuts: list[Cut] = []
         self.zeros: dict[Node, set[Cut]] = {}
         self.rough: list[str] = []
+        self.rough_cuts: set[Cut] = set()
         self._known: dict[tuple[Node, int, int], list[Piece]] = {}
 
     def pieces(self, root: Node, low: Cut | None = None, high: Cut | None = None) -> list[Piece]:
@@ -126,8 +128,9 @@ class Cutting:
             ]
         if op in ("max", "min"):
             return self._extreme(op, args, low, high)
-        self._check_domain(op, node, args, low, high)
-        return [Piece(low, high, forest.rebuilt(node, args))]
+        made = forest.rebuilt(node, args)
+        ends = self._domain(op, node, args, low, high)
+        return [Piece(a, b, made) for a, b in pairwise(ends)]
 
     def _extreme(self, op: str, args: list[Node], low: Cut | None, high: Cut | None) -> list[Piece]:
         pieces = [Piece(low, high, args[0])]
@@ -158,14 +161,22 @@ class Cutting:
 
     # --- domains -----------------------------------------------------------------------------
 
-    def _check_domain(
+    def _domain(
         self, op: str, node: Node, args: list[Node], low: Cut | None, high: Cut | None
-    ) -> None:
+    ) -> list[Cut | None]:
+        """Show that an operation is defined; return both ends and the zeros of roots between.
+
+        A root is not analytic where its operand vanishes.
+
+        Raises:
+            UndefinedError: it is proved to be undefined at some point between.
+            UnclearError: a sign is not decided.
+        """
         if op == "log1p":
             op, args = "log", [self.forest.add(args[0], self.forest.number(1))]
         root = op == "pow" and node.data.denominator != 1
         if not (op == "log" or root or (op == "pow" and node.data < 0)):
-            return
+            return [low, high]
         what = "a logarithm of" if op == "log" else "a root of" if root else "a division by"
         strict = op == "log" or node.data < 0
         try:
@@ -176,14 +187,16 @@ class Cutting:
         for a, b, s in found:
             if (s < 0 and (op == "log" or root)) or (s == 0 and strict):
                 raise UndefinedError(f"{what} a number that is not positive", _inside(a, b))
-        ends = {a for a, _, _ in found[1:]}
-        if ends and strict:
-            raise UndefinedError(f"{what} zero", next(iter(ends)).ball)  # type: ignore[union-attr]
-        outer = [cut for cut in (low, high) if cut is not None]
-        if strict and any(self._vanishes(args[0], cut) for cut in outer):
+        inner = [a for a, _, _ in found[1:] if a is not None]
+        if inner and strict:
+            raise UndefinedError(f"{what} zero", inner[0].ball)
+        outer = {cut for cut in (low, high) if cut is not None and self._vanishes(args[0], cut)}
+        if strict and outer:
             raise UnclearError(f"{what} zero at the end of a piece")
-        if root and (ends or any(self._vanishes(args[0], cut) for cut in outer)):
+        if root and (inner or outer):
             self.rough.append("a root at zero")
+            self.rough_cuts.update(inner, outer)
+        return [low, *inner, high]
 
     def _search_hole(
         self, what: str, g: Node, low: Cut | None, high: Cut | None, *, division: bool
@@ -474,4 +487,6 @@ def _guesses(ball: Ball) -> Iterator[Fraction]:
 
 def _fraction(x: Ball) -> Fraction:
     mantissa, exponent = x.man_exp()
+    if abs(exponent) > MOST_BITS:
+        raise UnclearError("a switching point is too close to zero")
     return Fraction(int(mantissa)) * Fraction(2) ** int(exponent)

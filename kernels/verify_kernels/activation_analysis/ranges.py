@@ -11,7 +11,6 @@ from flint import arb
 
 from verify.enclosure import Enclosure
 from verify.errors import ContradictionError
-from verify.verdict import Truth
 from verify_kernels.activation_analysis.coefficients import Coefficient
 from verify_kernels.activation_analysis.expansions import ONE
 from verify_kernels.activation_analysis.extrema import (
@@ -25,7 +24,13 @@ from verify_kernels.activation_analysis.extrema import (
     Surface,
 )
 from verify_kernels.activation_analysis.extrema import supremum as search
-from verify_kernels.activation_analysis.facts import Bound, Range, infinite_bound, open_bound
+from verify_kernels.activation_analysis.facts import (
+    Bound,
+    Range,
+    infinite_bound,
+    open_bound,
+    proved_bound,
+)
 from verify_kernels.activation_analysis.pieces import Piece
 from verify_kernels.activation_analysis.tail_bounds import STARTS, Tail, TailSupremum, tail_of
 from verify_kernels.activation_analysis.tree import parity
@@ -158,8 +163,8 @@ class Ranges:
             return None
         where = "everywhere" if level.is_still else "approached or attained again and again"
         return Range(
-            Bound(Enclosure.from_arb(low), Truth.PROVED, where),
-            Bound(Enclosure.from_arb(high), Truth.PROVED, where),
+            proved_bound(Enclosure.from_arb(low), where),
+            proved_bound(Enclosure.from_arb(high), where),
         )
 
     def _end(self, quantity: str, sign: int, isolated: Sequence[Ball]) -> Bound:
@@ -260,4 +265,4 @@ def _bound(found: _Found, sign: int) -> Bound:
     low_end, high_end = Enclosure.from_arb(low).lo, Enclosure.from_arb(high).hi
     value = Enclosure(low_end, high_end) if sign > 0 else Enclosure(-high_end, -low_end)
     where = found.where if not found.open_why else f"{found.where} ({found.open_why})"
-    return Bound(value, Truth.PROVED, where)
+    return proved_bound(value, where)

@@ -260,14 +260,19 @@ def superior(f: Expansion) -> TailSupremum:
         return TailSupremum(False, arb(0), arb(0), False)
     if not f.is_bounded:
         _, c = f.lead()
-        low, high, approached = c.range()
-        if (c.is_still and c.sign()) or (approached and (high > 0 or low < 0)):
+        if c.sign() if c.is_still else _recurs(c):
             return TailSupremum(True, lowest, None, False)
         raise UnclearError("a growing part is not shown to be nonzero")
     _, level, _ = f.split()
     low, high, approached = level.range()
     top = (-low).max(high) if not level.is_still else abs(level.ball())
     return TailSupremum(False, top.lower() if approached else arb(0), top.upper(), False)
+
+
+def _recurs(c: Coefficient) -> bool:
+    """Return whether an oscillating coefficient is proved not to vanish at infinity."""
+    low, high, approached = c.range()
+    return bool(low > 0 or high < 0 or (approached and (low < 0 or high > 0)))
 
 
 _POWERS = {1: "linear", 2: "quadratic", 3: "cubic"}
@@ -278,7 +283,11 @@ def growth(f: Expansion) -> str:
     if f.is_zero or f.is_bounded:
         return "bounded"
     try:
-        m, _ = f.lead()
+        m, c = f.lead()
+        if c.is_still:
+            c.sign()
+        elif not _recurs(c):
+            return "unknown"
     except UnclearError:
         return "unknown"
     if m.exponent:
