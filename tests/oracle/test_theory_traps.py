@@ -12,11 +12,15 @@ from typing import Any
 import flint
 import numpy as np
 import pytest
+import sympy as sp
 from flint import arb, fmpq
 
 from verify.engine import check
 from verify.errors import SettingsError
 from verify.network import Activation, Data, Run, StoredCheckpoint, TwoLayer
+from verify.network.expression import variable
+from verify.verdict import Truth
+from verify_kernels.activation_analysis import analyse_expression
 
 NUMBERS = (
     "gLip", "admissible step", "bound of the data gradient", "lambda_cvx",
@@ -30,12 +34,12 @@ TWO: dict[str, Any] = {"W": [[1.0], [2.0]], "a": [1.0, -2.0], "X": [[1.0], [0.5]
 
 def ask(
     activation: str, *, W: Any, a: Any, X: Any, y: Any, b: Any = None, c: Any = None,
-    run: Run | None = None, **settings: str,
+    run: Run | None = None, **settings: Any,
 ) -> dict[str, Any]:  # fmt: skip
     """Return the claim about a network with a frozen outer layer, unless told otherwise."""
     W, a, b, c = (None if v is None else np.asarray(v, dtype=float) for v in (W, a, b, c))
     network = TwoLayer(W, a, Activation.parse(activation), b, c)
-    told = {"outer": "frozen", "weight_decay": "1/10"} | settings
+    told: dict[str, Any] = {"outer": "frozen", "weight_decay": "1/10"} | settings
     (certificate,) = check(
         network, Data(np.asarray(X, dtype=float), np.asarray(y, dtype=float)),
         conditions=["villani"], run=run,
@@ -73,7 +77,7 @@ def route(claim: dict[str, Any], name: str) -> str:
 
 def test_a_loss_without_its_half_changes_lambda_temperature_and_step() -> None:
     """f = 2 f': lambda = 2 lambda', s = 2 s', step = step'/2 give the same radius; rates double."""
-    more = {"init": "gaussian(1/10)", "epsilon": "1/100"}
+    more: dict[str, Any] = {"init": "gaussian(1/10)", "epsilon": "1/100"}
     code = ask("tanh", **TWO, loss="mean-squares", weight_decay="1/5", s="1/2", step="1/64", **more)
     half = ask("tanh", **TWO, weight_decay="1/10", s="1/4", step="1/32", **more)
     told, mine = numbers(code), numbers(half)
@@ -88,7 +92,7 @@ def test_a_loss_without_its_half_changes_lambda_temperature_and_step() -> None:
         assert low <= value <= high
         assert high - low <= value / 2**100
     assert not any("for half-mean-squares" in name for name in mine)
-    factors = {
+    factors: dict[str, int | Fraction] = {
         "certified radius (V1)": 1, "certified radius (V2)": 1, "gLip": 2, "lambda_cvx": 2,
         "bound of the data gradient": 2, "drift constant b": 2, "rate (Holley-Stroock)": 2,
         "admissible step": Fraction(1, 2), "excess risk of the Gibbs law": 2,
@@ -110,7 +114,7 @@ def test_a_loss_without_its_half_changes_lambda_temperature_and_step() -> None:
 @pytest.mark.parametrize("activation", ["elu(1)", "softsign", "Max(z,0)**2/(1+Max(z,0))"])
 def test_linear_growth_needs_a_smooth_activation(activation: str) -> None:
     """lambda = 1000 is above every threshold; inputs +-1 hide the first jump."""
-    mirror = {"W": [[1.0]], "a": [1.0], "X": [[1.0], [-1.0]], "y": [1.0, -1.0]}
+    mirror: dict[str, Any] = {"W": [[1.0]], "a": [1.0], "X": [[1.0], [-1.0]], "y": [1.0, -1.0]}
     for given in (mirror, ONE, TWO):
         claim = ask(activation, **given, weight_decay="1000")
         assert claim["verdict"] != "pass"
@@ -137,14 +141,19 @@ def test_any_penalty_is_enough_and_the_recalled_threshold_decides_nothing() -> N
 
 
 def test_rank_deficient_data_need_a_penalty_for_every_activation() -> None:
-    flat = {"W": [[1.0, 2.0]], "a": [1.0], "X": [[1.0, 0.0], [-2.0, 0.0]], "y": [1.0, 0.0]}
+    flat: dict[str, Any] = {
+        "W": [[1.0, 2.0]],
+        "a": [1.0],
+        "X": [[1.0, 0.0], [-2.0, 0.0]],
+        "y": [1.0, 0.0],
+    }
     for activation in ("square", "softplus", "identity", "tanh"):
         assert ask(activation, **flat, weight_decay="0")["verdict"] == "fail", activation
 
 
 def test_without_a_penalty_only_one_sign_and_spanning_data_pass() -> None:
-    spanning = {"X": [[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]], "y": [1.0, 0.0, -1.0]}
-    half = {"X": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "y": [1.0, 0.0, -1.0]}
+    spanning: dict[str, Any] = {"X": [[1.0, 0.0], [-1.0, 1.0], [0.0, -1.0]], "y": [1.0, 0.0, -1.0]}
+    half: dict[str, Any] = {"X": [[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]], "y": [1.0, 0.0, -1.0]}
     W = [[1.0, 0.0], [0.0, 1.0]]
     for activation in ("softplus", "gelu", "silu"):
         for a, data, verdict in (
@@ -159,7 +168,7 @@ def test_without_a_penalty_only_one_sign_and_spanning_data_pass() -> None:
 
 
 def test_the_quartic_penalty_repairs_bounded_activations_only() -> None:
-    told = {"outer": "trained", "outer_penalty": "quartic", "outer_decay": "1/10"}
+    told: dict[str, Any] = {"outer": "trained", "outer_penalty": "quartic", "outer_decay": "1/10"}
     assert ask("tanh", **TWO, **told)["verdict"] == "pass"
     for activation in ("softplus", "gelu", "identity", "relu", "softsign", "sin(z**2)"):
         assert ask(activation, **TWO, **told)["verdict"] != "pass", activation
@@ -172,7 +181,12 @@ def test_the_quartic_penalty_repairs_bounded_activations_only() -> None:
 
 
 def test_unbounded_activations_have_no_lipschitz_gradient_and_no_rate() -> None:
-    more = {"s": "1", "step": "1/1000000000", "init": "gaussian(1/100)", "epsilon": "1"}
+    more: dict[str, Any] = {
+        "s": "1",
+        "step": "1/1000000000",
+        "init": "gaussian(1/100)",
+        "epsilon": "1",
+    }
     for activation in ("softplus", "gelu", "silu"):
         claim = ask(activation, **TWO, **more)
         assert claim["verdict"] == "pass"
@@ -188,7 +202,12 @@ def test_unbounded_activations_have_no_lipschitz_gradient_and_no_rate() -> None:
 @pytest.mark.parametrize("kind", ["regularised", "unregularised"])
 @pytest.mark.parametrize("activation", ["tanh", "softplus"])
 def test_a_trained_outer_bias_leaves_the_property_and_no_number(activation: str, kind: str) -> None:
-    more = {"s": "1", "step": "1/1000000000", "init": "gaussian(1/100)", "epsilon": "1"}
+    more: dict[str, Any] = {
+        "s": "1",
+        "step": "1/1000000000",
+        "init": "gaussian(1/100)",
+        "epsilon": "1",
+    }
     claim = ask(activation, **TWO, c=[0.5], outer_bias=kind, **more)
     assert claim["verdict"] == "pass"
     assert not set(NUMBERS) & set(numbers(claim))
@@ -237,7 +256,7 @@ def test_frozen_biases_enter_the_drift_constant(b: int) -> None:
 def test_unequal_penalties_enter_with_the_right_end() -> None:
     """a = 0: f is the penalty, so every constant is known exactly."""
     given = ONE | {"a": [0.0], "y": [0.0]}
-    told = {"bias": "regularised", "bias_decay": "30"}
+    told: dict[str, Any] = {"bias": "regularised", "bias_decay": "30"}
     claim = ask("tanh", **given, b=[0.0], **told, s="10/301", step="1/31")
     found = numbers(claim)
     low, high = found["certified radius (V1)"]  # s (1/10 + 30) = 1, over the smaller lambda
@@ -270,7 +289,12 @@ def test_convexity_of_sigmoids_with_outer_weights_of_one_sign() -> None:
     p = 400
     a = np.full(p, 1 / np.sqrt(p))
     a[-1] *= -1
-    given = {"W": np.full((p, 1), 1.3), "a": a, "X": [[1.0]], "y": [-0.7 * np.sqrt(p)]}
+    given: dict[str, Any] = {
+        "W": np.full((p, 1), 1.3),
+        "a": a,
+        "X": [[1.0]],
+        "y": [-0.7 * np.sqrt(p)],
+    }
     claim = ask("sigmoid", **given, weight_decay="13/100")
     assert side(claim, "strong-convexity") != "proved"
     high = numbers(claim)["lambda_cvx"][1]
@@ -284,7 +308,7 @@ def test_convexity_of_sigmoids_with_outer_weights_of_one_sign() -> None:
 def test_a_gaussian_start_of_an_unbounded_activation_needs_more_room() -> None:
     """a = 10, lambda = tau = 1, s = 2: q = 1/2 < 1, and the integral is infinite."""
     given = ONE | {"a": [10.0], "y": [0.0]}
-    told = {"weight_decay": "1", "s": "2"}
+    told: dict[str, Any] = {"weight_decay": "1", "s": "2"}
     for activation in ("softplus", "gelu", "silu"):
         claim = ask(activation, **given, **told, init="gaussian(1)")
         assert (claim["verdict"], side(claim, "initial-law")) == ("pass", "undecided")
@@ -303,7 +327,10 @@ def test_a_gaussian_start_of_an_unbounded_activation_needs_more_room() -> None:
 
 
 def test_noise_is_isotropic_by_declaration_only() -> None:
-    many = {"X": [[1.0], [0.5], [2.0], [-1.0]], "y": [1.0, -1.0, 0.0, 2.0]}  # D = 2 <= n - 1
+    many: dict[str, Any] = {
+        "X": [[1.0], [0.5], [2.0], [-1.0]],
+        "y": [1.0, -1.0, 0.0, 2.0],
+    }  # D = 2 <= n - 1
     assert side(ask("tanh", **TWO), "isotropic-noise") in ("absent", "undecided")
     assert side(ask("tanh", **TWO, noise="injected"), "isotropic-noise") == "proved"
     assert side(ask("tanh", **TWO, noise="minibatch"), "isotropic-noise") == "refuted"
@@ -338,7 +365,12 @@ def test_the_smallest_lambda_of_each_theorem_is_told() -> None:
         )  # fmt: skip
         assert certificate.claim["verdict"] == "pass"
         assert any("every lambda > 0" in sentence for sentence in certificate.guidance)
-    growing = {"W": [[1.0], [2.0]], "a": [1.0, -1.0], "X": [[1.0], [2.0]], "y": [1.0, 0.0]}
+    growing: dict[str, Any] = {
+        "W": [[1.0], [2.0]],
+        "a": [1.0, -1.0],
+        "X": [[1.0], [2.0]],
+        "y": [1.0, 0.0],
+    }
     for loss, threshold in (
         ("half-mean-squares", Fraction(5, 4)),
         ("mean-squares", Fraction(5, 2)),
@@ -356,3 +388,27 @@ def test_the_smallest_lambda_of_each_theorem_is_told() -> None:
 def test_a_formula_with_a_pole_is_refused(formula: str) -> None:
     with pytest.raises(SettingsError, match="expected a formula with a value at every real z"):
         ask(formula, **TWO)
+
+
+CURVED = {
+    "tanh": "0.639786105826", "sigmoid": "0.159946526457", "softplus": "0.223871602347",
+    "gelu": "0.331297218691", "silu": "0.302390219099", "erf": "0.830214994841",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CURVED)
+def test_the_supremum_of_z_times_the_curvature(name: str) -> None:
+    """The digits are rounded to nearest, so the supremum lies within half of their last unit."""
+    z = variable()
+    bound = analyse_expression(z * sp.diff(Activation.parse(name).formula(), z, 2)).sup_abs(0)
+    assert bound.finite is Truth.PROVED
+    slack = Fraction(1, 2 * 10**12)
+    assert bound.value.lo <= Fraction(CURVED[name]) + slack
+    assert bound.value.hi >= Fraction(CURVED[name]) - slack
+    assert bound.value.width <= bound.value.lo / 10**9
+
+
+def test_the_supremum_of_z_times_the_curvature_of_a_wave_is_infinite() -> None:
+    z = variable()
+    bound = analyse_expression(z * sp.diff(Activation.parse("sin").formula(), z, 2)).sup_abs(0)
+    assert bound.finite is Truth.REFUTED
