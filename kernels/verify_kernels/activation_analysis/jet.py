@@ -21,6 +21,7 @@ from verify_kernels.activation_analysis.tree import Node, postorder, tree_of
 Ball = Any  # python-flint's arb
 Series = Any  # python-flint's arb_series
 MAX_ORDER = 8
+NO_NUMBER = arb("nan")  # outside the domain; unlike an overflow no function makes it finite
 BREAKING = frozenset({"sign", "piecewise"})
 
 
@@ -126,7 +127,7 @@ def _apply(node: Node, parts: Sequence[Series], n: int) -> Series:
         for part in parts[1:]:
             total = total * part
         if total.length() == 0 and not all(part[0].is_finite() for part in parts):
-            return arb_series([arb(0, float("inf"))] * n, n)  # nothing times no number
+            return arb_series([NO_NUMBER] * n, n)  # zero times no number
         return total
     if op in _SWITCH:
         return _SWITCH[op](node, parts, n)
@@ -169,6 +170,8 @@ def _power(x: Ball, exponent: Any, n: int) -> list[Ball]:
         else:
             result.append(_raised(x, p - k) * arb(scale))
         scale = scale * (p - k) / (k + 1)
+    if not result[0].is_finite():
+        result[0] = NO_NUMBER
     return result
 
 
@@ -200,7 +203,7 @@ def _expm1(x: Ball, n: int) -> list[Ball]:
 
 def _log_from(value: Callable[[Ball], Ball], x: Ball, argument: Ball, n: int) -> list[Ball]:
     if not argument > 0:
-        return [arb(0, float("inf"))] * n
+        return [NO_NUMBER] * n
     inverse = 1 / argument
     result, power = [_ends(value, x)], arb(1)
     for k in range(1, n):
@@ -392,8 +395,8 @@ def _sign(node: Node, parts: Sequence[Series], n: int) -> Series:
         return arb_series([1], n)
     if at < 0:
         return arb_series([-1], n)
-    if not at.is_finite():
-        return arb_series([arb(0, float("inf"))] * n, n)
+    if at.is_nan():
+        return arb_series([NO_NUMBER] * n, n)
     low = arb(0) if at >= 0 else arb(-1)
     high = arb(0) if at <= 0 else arb(1)
     if at.is_exact():  # the value and both one-sided limits
@@ -431,9 +434,9 @@ def _piecewise(node: Node, parts: Sequence[Series], n: int) -> Series:
         value = parts[2 * k]
         if relation:
             difference = parts[2 * k + 1][0]
-            if not difference.is_finite():
-                return arb_series([arb(0, float("inf"))] * n, n)
-            if difference != 0 and not _HOLDS[relation](difference):
+            if difference.is_nan():
+                return arb_series([NO_NUMBER] * n, n)
+            if difference != 0 and difference.is_finite() and not _HOLDS[relation](difference):
                 continue
         found = value if found is None else _hull(found, value, n)
         if not relation or _HOLDS[relation](parts[2 * k + 1][0]):

@@ -132,14 +132,24 @@ def value_at(root: Node, cut: Cut, cutting: Cutting, values: dict[Node, Any] | N
             found = constant(node, ctx.prec)
         elif node.op == "piecewise":
             found = _chosen(node, values, cut, cutting)
-        elif node.op == "sign" and cut in cutting.zeros.get(node.args[0], ()):
-            found = arb(0) if values[node.args[0]].is_finite() else arb("nan")
+        elif node.op == "sign" and _vanishes(node.args[0], values, cut, cutting):
+            found = arb(0)
         elif node.op == "sign" and values[node.args[0]].contains(0):
             found = arb("nan")
         else:
             found = _apply(node, [arb_series([values[arg]], 1) for arg in node.args], 1)[0]
         values[node] = found
     return values[root]
+
+
+def _vanishes(node: Node, values: dict[Node, Any], cut: Cut, cutting: Cutting) -> bool:
+    """Whether a node is proved to be zero at a cut, not only the formula beside it."""
+    value = values[node]
+    if value.is_zero():
+        return True
+    if not value.contains(0) or not value.is_finite() or cut not in cutting.zeros.get(node, ()):
+        return False
+    return not any(part.op in BREAKING for part in postorder(node))
 
 
 def _chosen(node: Node, values: dict[Node, Any], cut: Cut, cutting: Cutting) -> Ball:
@@ -153,11 +163,9 @@ def _case(node: Node, values: dict[Node, Any], cut: Cut, cutting: Cutting) -> in
         if not relation:
             return k
         difference = node.args[2 * k + 1]
-        if cut in cutting.zeros.get(difference, ()):
-            if "=" in relation and values[difference].is_finite():
+        if _vanishes(difference, values, cut, cutting):
+            if "=" in relation:
                 return k
-            if not values[difference].is_finite():
-                return None
             continue
         ball = values[difference]
         if ball.contains(0):
@@ -197,7 +205,7 @@ def _without_switch(
         return None
     forest = cutting.forest
     if node.op in ("abs", "sign"):
-        at, zero = values[node.args[0]], cut in cutting.zeros.get(node.args[0], ())
+        at, zero = values[node.args[0]], _vanishes(node.args[0], values, cut, cutting)
         if not zero and at.contains(0):
             return None
         sign = 0 if zero else 1 if at > 0 else -1
