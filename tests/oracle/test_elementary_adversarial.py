@@ -149,15 +149,16 @@ def _softplus(x):
 
 
 TENTH, ONE, THREE = sp.Rational(1, 10), sp.Integer(1), sp.Integer(3)
-PLUS_MINUS = [(P, TENTH), (P, THREE), (-P, TENTH), (-P, THREE)]
+SIGNS = [(P, TENTH), (-P, TENTH)]
+PLUS_MINUS = [*SIGNS, (P, THREE), (-P, THREE)]
 BRANCHES = [
-    *[("exp", sp.exp, x, at) for x, at in PLUS_MINUS],
-    *[("expm1", lambda x: sp.exp(x) - 1, x, at) for x, at in PLUS_MINUS],
-    *[("tanh", sp.tanh, x, at) for x, at in PLUS_MINUS],
-    *[("sigmoid", _sigmoid, x, at) for x, at in PLUS_MINUS],
-    *[("softplus", _softplus, x, at) for x, at in PLUS_MINUS],
-    *[("sinh", sp.sinh, x, at) for x, at in PLUS_MINUS],
-    *[("cosh", sp.cosh, x, at) for x, at in PLUS_MINUS],
+    *[("exp", sp.exp, x, at) for x, at in SIGNS],
+    *[("expm1", lambda x: sp.exp(x) - 1, x, at) for x, at in SIGNS],
+    *[("tanh", sp.tanh, x, at) for x, at in SIGNS],
+    *[("sigmoid", _sigmoid, x, at) for x, at in SIGNS],
+    *[("softplus", _softplus, x, at) for x, at in SIGNS],
+    *[("sinh", sp.sinh, x, at) for x, at in SIGNS],
+    *[("cosh", sp.cosh, x, at) for x, at in SIGNS],
     *[("erf", sp.erf, x, at) for x, at in PLUS_MINUS],
     *[("erfc", sp.erfc, x, at) for x, at in PLUS_MINUS],
     *[("atan", sp.atan, x, TENTH) for x in (P, -P, 1 + P, -1 - P, 1 / (1 + P), -1 / (1 + P))],
