@@ -125,7 +125,8 @@ def _penalties(numbers: Numbers, tried: set[str]) -> Iterator[Consequence]:
             fm.LAMBDA_V, "linear-growth",
         )  # fmt: skip
     recalled = numbers.value(fm.RECALLED_THRESHOLD)
-    if recalled.is_bounded and not numbers.problem.declared.logistic:
+    passing = tried & {"bounded", "homogeneous", "linear-growth"}
+    if passing and recalled.is_bounded and not numbers.problem.declared.logistic:
         yield Consequence(
             "threshold as recalled",
             "the literal threshold of Gopalani and Mukherjee (arXiv:2210.11452) as recalled; "

@@ -312,8 +312,27 @@ def _word(item: Fact, key: str, *words: str) -> None:
     _gives(item)(compute)
 
 
+def _holds(item: Fact, get: Callable[[Problem], bool], *, otherwise: Truth) -> None:
+    """A fact that the declarations, or what is proved of the activation, settle."""
+
+    def compute(problem: Problem, effort: Effort) -> Evidence:
+        truth = Truth.PROVED if get(problem) else otherwise
+        return Evidence(
+            truth, how="from what is declared and proved", why_open=_open(truth, "no proof")
+        )
+
+    _gives(item)(compute)
+
+
+_holds(q.NO_FROZEN_BIAS, lambda problem: not problem.frozen_bias, otherwise=Truth.REFUTED)
+_holds(q.QUARTIC_OUTER, lambda problem: problem.has_quartic_outer, otherwise=Truth.REFUTED)
+_holds(q.EVERY_PENALTY, lambda problem: problem.every_parameter_penalised, otherwise=Truth.REFUTED)
+_holds(q.GRADIENT_BOUNDED, lambda problem: problem.has_bounded_gradient, otherwise=Truth.UNDECIDED)
+_holds(q.LOCALLY_BOUNDED, lambda problem: problem.is_locally_bounded, otherwise=Truth.UNDECIDED)
 _word(q.OUTER_FROZEN, "outer", "frozen")
 _word(q.BIASES_PENALISED, "bias", "none", "frozen", "regularised")
+_word(q.OUTER_BIAS_PENALISED, "outer_bias", "none", "frozen", "regularised")
+_word(q.OUTER_BIAS_FROZEN, "outer_bias", "none", "frozen")
 _word(q.SQUARES, "loss", *SQUARES)
 _word(q.LOGISTIC, "loss", "logistic")
 _word(q.POINT_START, "init", "point")

@@ -168,6 +168,12 @@ class Problem:
         return tuple(role for role, word in told.items() if word == "frozen")
 
     @property
+    def has_quartic_outer(self) -> bool:
+        """Whether the outer layer is trained with a quartic penalty and there is no outer bias."""
+        told = self.declared
+        return (told.outer, told.outer_penalty, told.outer_bias) == ("trained", "quartic", "none")
+
+    @property
     def frozen_shift(self) -> float:
         """The frozen outer bias, which shifts the labels; 0 without one."""
         c = self.network.c

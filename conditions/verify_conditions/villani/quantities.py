@@ -95,6 +95,16 @@ COUPLING = quantity(
 
 OUTER_FROZEN = fact("outer_frozen", "the outer layer is frozen")
 BIASES_PENALISED = fact("biases_penalised", "no inner bias is trained without penalty")
+OUTER_BIAS_PENALISED = fact("outer_bias_penalised", "no outer bias is trained without penalty")
+OUTER_BIAS_FROZEN = fact("outer_bias_frozen", "no outer bias is trained")
+NO_FROZEN_BIAS = fact("no_frozen_bias", "no frozen inner bias differs from 0")
+QUARTIC_OUTER = fact(
+    "quartic_outer", "the outer layer is trained with the penalty (lambda_a/4) ||a||^4, and no "
+    "outer bias is there",
+)  # fmt: skip
+EVERY_PENALTY = fact("every_penalty", "every trained parameter has a positive penalty")
+GRADIENT_BOUNDED = fact("gradient_bounded", "the gradient of the data part is bounded")
+LOCALLY_BOUNDED = fact("locally_bounded", "the activation is bounded on bounded sets")
 SQUARES = fact("squares", "the loss is a multiple of the mean of the squares")
 LOGISTIC = fact("logistic", "the loss is logistic")
 SIGMA_SMOOTH = fact(

@@ -136,7 +136,7 @@ SIDE_ROUTES = (
     route("gaussian-growth", "Gaussian initial law, linear growth", st.GAUSSIAN_LINEAR,
           _gaussian_linear, goal=START),
     route("gaussian-tails", "Gaussian initial law against the penalty alone",
-          st.GAUSSIAN_NECESSARY, _gaussian_otherwise, goal=START),
+          st.GAUSSIAN_NECESSARY, _gaussian, goal=START),
     route("compact-start", "initial density of compact support", st.COMPACT_START,
           _started("compact", _gibbs), goal=START),
     route("point-start", "initial law at a point", st.POINT_START, _started("point", _numbers),

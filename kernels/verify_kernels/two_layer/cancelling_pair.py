@@ -51,7 +51,7 @@ if TYPE_CHECKING:
 
 TIMES = (10**2, 10**4, 10**6)
 _LATER = tuple(10**k for k in (9, 12, 18, 30, 60, 120, 200, 500, 1500))
-_DIRECT = 50_000  # products in one evaluation by the general formulas that replay accepts
+_DIRECT = 100_000  # products in one evaluation by the general formulas that replay accepts
 
 
 @dataclass(frozen=True)

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from verify_kernels.activation_analysis import ActivationFacts
 
 TIMES = (10**2, 10**4, 10**6)
-_DIRECT = 50_000
+_DIRECT = 100_000
 _PARAMETERS = 60  # up to which the float eigenvector of a full Hessian is a candidate
 _HESSIAN = 40_000  # data times squared parameters of one Hessian in balls
 
@@ -281,7 +281,7 @@ def _least_direction(problem: Problem, point: Point, hessian: Any) -> Point | No
     matrix = np.array([[float(entry.mid()) for entry in row] for row in hessian.tolist()])
     if not np.isfinite(matrix).all():
         return None
-    values, vectors = np.linalg.eigh((matrix + matrix.T) / 2)
+    values, vectors = np.linalg.eigh(matrix / 2 + matrix.T / 2)
     if values[0] >= 0:
         return None
     vector = [float(x) for x in vectors[:, 0]]

@@ -63,7 +63,7 @@ from verify_kernels.two_layer.polynomial_form import coefficients
 from verify_kernels.two_layer.positive_span import has_full_rank
 
 TIMES = (10**2, 10**4, 10**6)
-_DIRECT = 50_000  # products up to which V_s is evaluated
+_DIRECT = 100_000  # products up to which V_s is evaluated
 _LATER = tuple(10**k for k in (9, 12, 18, 30, 60, 120))
 
 

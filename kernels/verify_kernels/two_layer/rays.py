@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from verify_kernels.activation_analysis import ActivationFacts
 
 TIMES = (10**2, 10**4, 10**6)
-_DIRECT = 50_000  # products up to which f is evaluated along the ray
+_DIRECT = 100_000  # products up to which f is evaluated along the ray
 _BITS = 256  # as in a decision, so that a replay finds the stored bound again
 
 
@@ -119,17 +119,18 @@ def replay_flat_ray(
     moves = _moves_of(data)
     with precision(_BITS):
         ray = next((r for r in flat_rays(problem, point, facts) if _is_same(r, data)), None)
-        if ray is None or list(data["t"]) != list(_times(problem, point)):
+        if ray is None:
+            return False
+        times = _times(problem, point)
+        shown = _values(problem, point, ray.outer, ray.moves, times)
+        if list(data["t"]) != (list(times) if len(shown) == len(times) else []):
             return False
         bound = None if ray.size is None else _bound_of_f(problem, point, ray)
     if data["bound"] is not None and (bound is None or data["bound"] < bound):
         return False
     if data["argument"] == "one side" and not sides_hold(problem, moves, facts):
         return False
-    values = []
-    for t in data["t"]:
-        at = ray_point(problem, point, data["outer"], moves, t)
-        values.append(exact.interval(evaluate(problem, at, bits=320 + 4 * t.bit_length()).value))
+    values = shown if data["t"] else []
     meets = all(
         lo <= stored[1] and stored[0] <= hi
         for (lo, hi), stored in zip(values, data["f"], strict=True)
@@ -193,10 +194,9 @@ def ray_point(
 def _refuted(problem: Problem, point: Point, ray: FlatRay) -> Evidence:
     bound = None if ray.size is None else _bound_of_f(problem, point, ray)
     times = _times(problem, point)
-    values = []
-    for t in times:
-        at = ray_point(problem, point, ray.outer, ray.moves, t)
-        values.append(exact.interval(evaluate(problem, at, bits=320 + 4 * t.bit_length()).value))
+    values = _values(problem, point, ray.outer, ray.moves, times)
+    if len(values) < len(times):  # numbers beyond any range along the ray: nothing is shown
+        times, values = (), []
     data = {
         "argument": ray.argument,
         "roles": [role for role, _, _ in ray.moves],
@@ -209,6 +209,21 @@ def _refuted(problem: Problem, point: Point, ray: FlatRay) -> Evidence:
     }
     how = f"{ray.why}; the risk stays bounded along a ray without penalty"
     return Evidence(Truth.REFUTED, Witness("flat-ray", data), how=how)
+
+
+def _values(
+    problem: Problem, point: Point, outer: Sequence[Fraction], moves: Sequence[Move],
+    times: Sequence[int],
+) -> list[list[Any]]:  # fmt: skip
+    """Enclose f at the times, up to the first value that is not bounded."""
+    values: list[list[Any]] = []
+    for t in times:
+        at = ray_point(problem, point, outer, moves, t)
+        found = exact.interval(evaluate(problem, at, bits=320 + 4 * t.bit_length()).value)
+        if not all(isinstance(end, Fraction) for end in found):
+            break
+        values.append(found)
+    return values
 
 
 def _times(problem: Problem, point: Point) -> tuple[int, ...]:
