@@ -462,9 +462,8 @@ def _split(a: Ball, b: Ball) -> Ball:
     if b < -1 and a < 4 * b:
         return -((a * b).sqrt() * arb("1.01")).mid()
     if a < 0 < b and b - a > 64:
-        return (
-            arb("0.21").mid() if b - a < 1 << 12 else (b if b < -a else a) / 8 + arb("0.21").mid()
-        )
+        far = arb(0) if b - a < 1 << 12 else (b if b < -a else a) / 8
+        return (far + arb("0.21")).mid()
     return (a + (b - a) * arb("0.4873")).mid()
 
 
