@@ -52,7 +52,7 @@ def _if(
     conclusion: str = VILLANI,
 ) -> Statement:  # fmt: skip
     """Return the sufficient statement: all facts and the relation."""
-    about = (*facts, *numbers)
+    about: About = (*facts, *numbers)
     return _of(sp.And(_all(*facts), relation), about, _own(where), conclusion=conclusion)
 
 

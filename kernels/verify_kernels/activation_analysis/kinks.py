@@ -184,9 +184,10 @@ def _exact_value(root: Node, cut: Cut, cutting: Cutting) -> Coefficient | None:
     plain: dict[Node, Node | None] = {}
     for node in postorder(root):
         plain[node] = _without_switch(node, plain, values, cut, cutting)
-    if plain[root] is None:
+    smooth = plain[root]
+    if smooth is None:
         return None
-    found = exact_derivatives(plain[root], cut.exact, 0)
+    found = exact_derivatives(smooth, cut.exact, 0)
     return None if found is None else found[0]
 
 

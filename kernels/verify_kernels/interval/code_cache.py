@@ -27,7 +27,7 @@ from verify_kernels.elementary import coefficients, functions
 from verify_kernels.interval import directed, operations, transcendental, vector_code
 from verify_kernels.interval.vector_code import fingerprint
 
-FORMAT = "verify interval code 1"
+FORMAT = "verify interval code 2"
 NEWLINE = b"\n"
 
 
@@ -47,10 +47,14 @@ def folder() -> Path:
 @cache
 def _surroundings() -> tuple[str, ...]:
     """Return what is loaded, not what lies in the files now."""
+    compilation = sys.modules["verify_kernels.interval.compilation"]  # it imports this module
     modules = (coefficients, functions, directed, operations, transcendental, vector_code)
     machine = tuple(str(part) for part in cpu_target.target_context.codegen().magic_tuple())
     versions = (FORMAT, sys.version, numba.__version__, llvmlite.__version__)
-    return (*versions, *machine, *map(_contents, modules))
+    own = repr(
+        [_shown(v) for _, v in sorted(vars(compilation).items()) if isinstance(v, FunctionType)]
+    )
+    return (*versions, *machine, *map(_contents, modules), own)
 
 
 def _contents(module: ModuleType) -> str:
@@ -60,13 +64,26 @@ def _contents(module: ModuleType) -> str:
         if isinstance(value, type) and value.__module__ == module.__name__:
             methods = vars(value).items()
             found += [(name, k, _shown(v)) for k, v in methods if isinstance(v, FunctionType)]
-        elif isinstance(value, FunctionType | float | int):
+        elif not name.startswith("__") and isinstance(value, _DATA):
             found.append((name, _shown(value)))
     return repr(found)
 
 
+_DATA = (FunctionType, float, int, str, dict, tuple, list, frozenset)
+
+
 def _shown(value: object) -> object:
-    return fingerprint(value.__code__) if isinstance(value, FunctionType) else repr(value)
+    """Return a value as text that is the same in every process: no address of an object."""
+    if isinstance(value, FunctionType):
+        return fingerprint(value.__code__)
+    if isinstance(value, dict):
+        return sorted((repr(key), repr(_shown(item))) for key, item in value.items())
+    if isinstance(value, tuple | list):
+        return [_shown(item) for item in value]
+    if isinstance(value, frozenset):
+        return sorted(repr(_shown(item)) for item in value)
+    plain = isinstance(value, str | float | int | None)
+    return repr(value) if plain else type(value).__qualname__
 
 
 def digest(*parts: object) -> str:
@@ -84,11 +101,9 @@ def load(name: str) -> tuple[str, bytes, bytes] | None:
         with os.fdopen(descriptor, "rb") as file:
             head, _, content = file.read().partition(NEWLINE)
         about = json.loads(head)
-        whole = hashlib.sha256(content).hexdigest() == about["digest"]
-        if not whole or about["name"] != name or about["format"] != FORMAT:
-            return None
-        size = int(about["size"])
-        return str(about["entry"]), content[:size], content[size:]
+        size, entry = int(about["size"]), str(about["entry"])
+        whole = _checksum(name, entry, size, content) == about["digest"]
+        return (entry, content[:size], content[size:]) if whole else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
 
@@ -97,11 +112,9 @@ def store(name: str, entry: str, code: bytes, bitcode: bytes) -> None:
     """Write an entry, or do nothing where the folder does not allow it."""
     content = code + bitcode
     about = {
-        "format": FORMAT,
-        "name": name,
         "entry": entry,
         "size": len(code),
-        "digest": hashlib.sha256(content).hexdigest(),
+        "digest": _checksum(name, entry, len(code), content),
     }
     with contextlib.suppress(OSError):
         folder().mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -114,6 +127,12 @@ def store(name: str, entry: str, code: bytes, bitcode: bytes) -> None:
             os.replace(temporary, folder() / name)
         except OSError:
             os.unlink(temporary)
+
+
+def _checksum(name: str, entry: str, size: int, content: bytes) -> str:
+    """Return the digest of all parts of a file."""
+    head = json.dumps([FORMAT, name, entry, size]).encode()
+    return hashlib.sha256(head + NEWLINE + content).hexdigest()
 
 
 def _is_private(place: Path) -> bool:
