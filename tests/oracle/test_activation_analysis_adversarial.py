@@ -12,7 +12,7 @@ import mpmath as mp
 import pytest
 from flint import arb
 
-from verify.errors import InputError
+from verify.errors import InputError, SettingsError
 from verify.network.activation import Activation
 from verify.network.expression import parse_expression
 from verify.verdict import Truth
@@ -305,8 +305,7 @@ def test_random_formulas_against_mpmath():
         text = formula(rng, rng.choice((1, 2, 2)))
         try:
             e = parse_expression(text)
-        except Exception as error:
-            assert type(error).__name__ == "SettingsError", text
+        except SettingsError:
             continue
         facts = analyse_expression(e)
         near = [float(kink.place.hi) for kink in facts.kinks if kink.place.is_bounded]
