@@ -159,6 +159,7 @@ FUNCTIONS = (
     "tanh", "atan", "erf", "sin", "cos", "sigmoid", "softplus", "Abs", "sign", "exp", "sqrt", "log",
 )  # fmt: skip
 PLACES = (0, 1, -1, 0.5, -0.5, 2, -2, 1e-3, 10, -10, 100, -100, 1e5, -1e5, 1e40, -1e40, 1e300)
+ABSORBED = frozenset({"exp", "erf", "tanh"})  # of large operands sums lose them
 
 
 def formula(rng, depth):
@@ -187,11 +188,20 @@ class NoNumberError(Exception):
     """Outside the domain."""
 
 
-def certain(value):
-    """A number that enters a decision; one that rounding may have made nonzero is refused."""
-    if value != 0 and abs(value) < mp.mpf(10) ** (-mp.mp.dps // 3):
+def certain(value, operand=None):
+    """A number that enters a decision, if rounding cannot have made it zero or nonzero."""
+    unsure = value != 0 and abs(value) < mp.mpf(10) ** (-mp.mp.dps // 3)
+    absorbed = value == 0 and any(type(part).__name__ in ABSORBED for part in subtrees(operand))
+    if unsure or absorbed:
         raise ArithmeticError
     return value
+
+
+def subtrees(e):
+    if e is not None:
+        yield e
+        for arg in e.args:
+            yield from subtrees(arg)
 
 
 def evaluated(e, x):
@@ -214,8 +224,8 @@ def evaluated(e, x):
         return mp.fprod(operands)
     first = operands[0]
     if kind == "Pow":
-        return raised(first, Fraction(int(e.exp.p), int(e.exp.q)))
-    if kind == "log" and certain(first) <= 0:
+        return raised(certain(first, e.base), Fraction(int(e.exp.p), int(e.exp.q)))
+    if kind == "log" and certain(first, e.args[0]) <= 0:
         raise NoNumberError
     if abs(first) > 1e4 and kind in ("exp", "erf"):
         raise ArithmeticError
@@ -223,12 +233,12 @@ def evaluated(e, x):
         return max(operands) if kind == "Max" else min(operands)
     if kind == "Abs":
         return abs(first)
-    return getattr(mp, kind)(certain(first) if kind == "sign" else first)
+    return getattr(mp, kind)(certain(first, e.args[0]) if kind == "sign" else first)
 
 
 def holds(condition, x):
     left, right = (evaluated(side, x) for side in condition.args)
-    difference, kind = certain(left - right), type(condition).__name__
+    difference, kind = certain(left - right, condition), type(condition).__name__
     if difference == 0:
         return not kind.startswith("Strict")
     return (difference > 0) == ("Greater" in kind)
@@ -237,7 +247,7 @@ def holds(condition, x):
 def raised(base, power):
     if power == 0:
         return mp.mpf(1)
-    if certain(base) == 0:
+    if base == 0:
         if power < 0:
             raise NoNumberError
         return mp.mpf(0)

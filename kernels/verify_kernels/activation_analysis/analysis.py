@@ -52,7 +52,7 @@ from verify_kernels.activation_analysis.tree import (
 Ball = Any
 PRECISION = 160
 NAMES = ("d0", "d1", "d2", "d3", "kappa", "zd1")
-WORK = 600_000  # operations on jets, a few seconds
+WORK = 250_000  # operations on jets and boxes, a few seconds
 
 
 @contextmanager

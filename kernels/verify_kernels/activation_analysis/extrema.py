@@ -226,6 +226,7 @@ class _Search:
 
     def push(self, box: Box) -> None:
         self.count += 1
+        box.surface.budget.spend(1)
         triple = self.triple(box.ball, box.jet)
         upper = triple[0].upper()
         key = -float(upper) if upper.is_finite() else float("-inf")
