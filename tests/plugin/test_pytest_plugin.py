@@ -134,6 +134,7 @@ def test_fixture_checks_paths_arrays_and_networks(suite: pytest.Pytester) -> Non
         import pytest
 
         NAMED = {"family": "equilibrium", "activation": "relu"}
+        WELL = "well-posedness"
 
         def test_path(verify):
             (one,) = verify.check("good.npz", None, "well-posedness")
@@ -157,9 +158,9 @@ def test_fixture_checks_paths_arrays_and_networks(suite: pytest.Pytester) -> Non
 
         def test_data(verify):
             arrays = {"W": np.array([[0.5]]), "U": np.array([[1.0]])}
-            (one,) = verify.passes(arrays, np.array([[1.0], [2.0]]), **NAMED)
+            (one,) = verify.passes(arrays, np.array([[1.0], [2.0]]), WELL, **NAMED)
             assert one.claim["samples"]["total"] == 2
-            (two,) = verify.passes(arrays, {"X": np.array([[1.0]])}, **NAMED)
+            (two,) = verify.passes(arrays, {"X": np.array([[1.0]])}, WELL, **NAMED)
             assert two.claim["samples"]["total"] == 1
 
         def test_error(verify):
@@ -270,7 +271,7 @@ def test_a_mapping_of_data_is_taken_whole_or_refused(pytester: pytest.Pytester) 
 
         def test_outputs_count(verify):
             data = {"X": np.array([[1.0]]), "Z": np.array([[2.25]])}
-            (certificate,) = verify.passes(MODEL, data, **FLAGS)
+            (certificate,) = verify.passes(MODEL, data, "well-posedness", **FLAGS)
             (row,) = certificate.claim["samples"]["rows"]
             assert float.fromhex(row["distance"]) >= 0.25
 

@@ -76,5 +76,6 @@ def test_a_declaration_inside_the_file_is_the_same_in_every_format(tmp_path):
     digests = set()
     for suffix in ("pt", "safetensors", "npz"):
         loaded = read_network(tmp_path / f"m.{suffix}")
-        digests |= {one.digest for one in check(loaded.network, settings=loaded.settings)}
+        made = check(loaded.network, conditions=["well-posedness"], settings=loaded.settings)
+        digests |= {one.digest for one in made}
     assert len(digests) == 1
