@@ -279,6 +279,9 @@ class _Analysis:
         if any(agree != SMOOTH for agree in known):
             self.why["smooth"] = "one-sided derivatives are not told apart at a cut"
             return Truth.UNDECIDED, None
+        if any(not joint.value.is_finite() for joint in found):
+            self.why["smooth"] = "a value at a cut is not known"
+            return Truth.UNDECIDED, None
         self.why["smooth"] = "built from analytic functions inside their domains"
         return Truth.PROVED, None
 
