@@ -113,10 +113,13 @@ class Checker:
         from verify.verdict import EXIT_PASS, exit_code
 
         again = self._again(model, data, conditions, flags)
+        problem, certificates = "", []
         try:
             certificates = self.check(model, data, *conditions, **flags)
         except VerifyError as error:
-            pytest.fail(f"verify: {error}\nreproduce: {again}", pytrace=False)
+            problem = str(error).removeprefix("verify: ")
+        if problem:
+            pytest.fail(f"verify: {problem}\nreproduce: {again}", pytrace=False)
         verdicts = [certificate.verdict for certificate in certificates]
         if exit_code(verdicts, requested=bool(conditions)) != EXIT_PASS:
             pytest.fail(_failure(certificates, again), pytrace=False)

@@ -224,7 +224,7 @@ def _labels(data: Data, network: TwoLayer, told: Declared) -> Array:
     if told.logistic and not np.isin(labels, (-1.0, 1.0)).all():
         odd = labels[~np.isin(labels, (-1.0, 1.0))][0]
         raise InputError(
-            f"villani: expected labels -1 and +1 for the logistic loss, but got {odd!r}; "
+            f"villani: expected labels -1 and +1 for the logistic loss, but got {odd:g}; "
             "labels 0 and 1 become 2 y - 1"
         )
     return labels
