@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 from typing import Any
 
@@ -75,9 +76,26 @@ def short(value: Fraction) -> Fraction:
     return Fraction(round(scaled)) / Fraction(2) ** shift
 
 
+def rounded_down(value: float, digits: int) -> str:
+    """Return the value with so many significant digits, not above it."""
+    return f"{Context(digits, ROUND_FLOOR).create_decimal(value):g}"
+
+
+def rounded_up(value: float, digits: int) -> str:
+    """Return the value with so many significant digits, not below it."""
+    return f"{Context(digits, ROUND_CEILING).create_decimal(value):g}"
+
+
+def interval_text(value: Enclosure, digits: int = 6) -> str:
+    """Return what the enclosure says, its ends rounded outward."""
+    if value.hi_float == float("inf"):
+        return f"at least {rounded_down(value.lo_float, digits)}"
+    return f"[{rounded_down(value.lo_float, digits)}, {rounded_up(value.hi_float, digits)}]"
+
+
 def upper_text(value: Enclosure | None) -> str:
     """Return an upper end for a table."""
-    return "-" if value is None else f"{value.hi_float:.4g}"
+    return "-" if value is None else rounded_up(value.hi_float, 4)
 
 
 def lower_text(value: Enclosure | None) -> str:
@@ -85,6 +103,6 @@ def lower_text(value: Enclosure | None) -> str:
     if value is None or not isinstance(value.lo, Fraction) or value.lo <= 0:
         return "-"
     if value.lo_float > 1e-300:
-        return f"{value.lo_float:.3g}"
+        return rounded_down(value.lo_float, 3)
     bits = value.lo.numerator.bit_length() - value.lo.denominator.bit_length()
     return f"1e{int((bits - 2) * 0.30103) - 1}"

@@ -24,9 +24,12 @@ from verify_conditions.villani.experiment_outcome import (
     Outcome,
     Rows,
     certify,
+    interval_text,
     lower_text,
     numbers_of,
     recalled_of,
+    rounded_down,
+    rounded_up,
     short,
     sides_of,
     upper_text,
@@ -67,7 +70,7 @@ def drift(run: TrainingRun, b: Enclosure, *, bits: int = 128) -> Outcome:
             {
                 "step": str(point.step),
                 "f": f"{value.lo_float:.6f}",
-                "<grad f, W> + b - lambda ||W||^2 >=": f"{margin.lo_float:.4f}",
+                "<grad f, W> + b - lambda ||W||^2 >=": rounded_down(margin.lo_float, 5),
             }
         )
         if not margin.lo >= 0:
@@ -108,7 +111,7 @@ def outer_layer(model: Model, weights: Weights, *, offset: Fraction = Fraction(1
         rows, unmet = _signs(ray, critical, offset)
     title = (
         f"Trained outer layer: V_s / t^2 along the cancelling pair through trained row "
-        f"{row_number + 1}; s_crit in [{critical.lo_float:.9g}, {critical.hi_float:.9g}]"
+        f"{row_number + 1}; s_crit in {interval_text(critical, 9)}"
     )
     return Outcome(title, rows, unmet)
 
@@ -264,7 +267,7 @@ def gibbs(runs: Sequence[TrainingRun]) -> Outcome:
                 "mean of f, measured": f"{mean:.4f} ± {error:.1g}",
                 "lowest f found": f"{lowest:.4f}",
                 "excess, measured": f"{excess:.4f}",
-                "excess risk <=": f"{bound:.4f}",
+                "excess risk <=": rounded_up(bound, 4),
                 "ratio": f"{excess / bound:.2g}",
             }
         )

@@ -34,7 +34,13 @@ from verify_conditions.reproduction import (
 from verify_conditions.villani.experiment_data import breast_cancer, diabetes
 from verify_conditions.villani.experiment_gaps import GAP_CASES, TEMPERATURES, gaps
 from verify_conditions.villani.experiment_model import Model
-from verify_conditions.villani.experiment_outcome import Outcome, certify, numbers_of, sides_of
+from verify_conditions.villani.experiment_outcome import (
+    Outcome,
+    certify,
+    interval_text,
+    numbers_of,
+    sides_of,
+)
 from verify_conditions.villani.experiments import drift, gibbs, growth, outer_layer, sweep
 from verify_conditions.villani.training import (
     TrainingRun,
@@ -204,7 +210,7 @@ def _certified(example: Example, place: Path, say: Echo) -> tuple[Certificate, l
     write_certificates([found], place, example.name)
     say(f"{example.name}: {found.verdict}. {found.claim['sentence']}")
     for name, value in numbers_of(found).items():
-        say(f"    {name}: [{value.lo_float:.6g}, {value.hi_float:.6g}]")
+        say(f"    {name}: {interval_text(value)}")
     return found, _unmet(example, found)
 
 
