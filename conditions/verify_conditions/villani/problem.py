@@ -218,8 +218,8 @@ def _labels(data: Data, network: TwoLayer, told: Declared) -> Array:
             f"but got {np.shape(data.X)}"
         )
     if data.y is None or np.size(data.y) != data.n:
-        shape = None if data.y is None else np.shape(data.y)
-        raise InputError(f"villani: expected one target y for each sample, but got shape {shape}")
+        got = "none; add y to the data" if data.y is None else f"shape {np.shape(data.y)}"
+        raise InputError(f"villani: expected one target y for each sample, but got {got}")
     labels = _exact_floats(np.reshape(data.y, -1))
     if told.logistic and not np.isin(labels, (-1.0, 1.0)).all():
         odd = labels[~np.isin(labels, (-1.0, 1.0))][0]
