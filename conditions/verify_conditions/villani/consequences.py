@@ -6,6 +6,7 @@ it. Bounds that are safe and far from sharp are marked as pessimistic.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 from typing import Any
@@ -126,7 +127,8 @@ def _penalties(numbers: Numbers, tried: set[str]) -> Iterator[Consequence]:
         )  # fmt: skip
     recalled = numbers.value(fm.RECALLED_THRESHOLD)
     passing = tried & {"bounded", "homogeneous", "linear-growth"}
-    if passing and recalled.is_bounded and not numbers.problem.declared.logistic:
+    shown = passing and recalled.is_bounded and math.isfinite(recalled.hi_float)
+    if shown and not numbers.problem.declared.logistic:
         yield Consequence(
             "threshold as recalled",
             "the literal threshold of Gopalani and Mukherjee (arXiv:2210.11452) as recalled; "

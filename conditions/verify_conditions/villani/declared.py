@@ -17,7 +17,8 @@ SETTINGS = {
     "outer": "whether the outer layer a is trained: frozen or trained",
     "bias": "the inner biases, if there are any: regularised, unregularised or frozen",
     "outer_bias": "the outer bias, if there is one: regularised, unregularised or frozen",
-    "loss": "half-mean-squares (default), mean-squares, half-sum-squares, sum-squares or logistic",
+    "loss": "half-mean-squares (default), mean-squares (torch's MSELoss), half-sum-squares, "
+    "sum-squares or logistic",
     "weight_decay": "lambda of the penalty (lambda/2) ||W||^2, the weight_decay of plain SGD",
     "l2": "alternatively the factor of the penalty l2 ||W||^2, so that lambda = 2 l2",
     "bias_decay": "lambda of the regularised inner biases, if it differs",

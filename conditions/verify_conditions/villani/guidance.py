@@ -30,6 +30,11 @@ def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort)
         said.append("the proof holds for every lambda > 0, for these data and outer weights")
     if problem.standard and told.s is None:
         said.append("--set villani.s=... gives the certified radius and rates at that temperature")
+    if told.outer_bias in ("regularised", "unregularised"):
+        said.append("a trained outer bias keeps the property, but no radius, Lipschitz constant or "
+                    "rate exists: freeze it for numbers")  # fmt: skip
+    if told.epsilon is not None and (told.s is None or told.init != "gaussian"):
+        said.append("the time to epsilon needs villani.s and villani.init=gaussian(...)")
     if proved & {"convex", "convex-logistic"}:
         said.append("f is strongly convex: plain gradient descent converges, noise is not needed")
     elif told.noise:

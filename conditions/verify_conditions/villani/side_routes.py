@@ -124,7 +124,7 @@ SIDE_ROUTES = (
           _convex_squares, goal=CONVEXITY),
     route("convex-logistic", "strong convexity from the curvature of the loss",
           st.STRONGLY_CONVEX_LOGISTIC, _logistic, goal=CONVEXITY),
-    route("negative-curvature", "negative curvature at the stored weights", st.NOT_CONVEX,
+    route("negative-curvature", "negative curvature at one point", st.NOT_CONVEX,
           _numbers, goal=CONVEXITY),
     route("step", "step against the Lipschitz constant of the gradient", st.STEP_SQUARES,
           _with_step(_with_residual_bounds), goal=STEP),

@@ -113,7 +113,7 @@ def _against_dominance(problem: Problem) -> list[Callable[[Problem], Evidence]]:
 
 def _pair(problem: Problem) -> Evidence:
     if problem.network.width == 1:
-        why = "one neuron with a trained outer layer is not decided by the theorems stated here"
+        why = "the cancelling pair needs two neurons; one trained neuron is left undecided"
         return Evidence(Truth.UNDECIDED, why_open=why)
     return decide_outer_layer(*risk_of(problem), problem.activation)
 

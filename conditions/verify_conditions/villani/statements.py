@@ -23,6 +23,10 @@ ISOTROPIC = "the noise of the training steps is Gaussian with covariance a posit
 AS_DECLARED = "the stored checkpoints agree with what is declared frozen"
 
 About = tuple[Quantity | Fact, ...]
+_DECLARED = (
+    "the activation, the loss, the penalties and what is trained are declared, not read off the "
+    "training"
+)
 _Shi = Source("Shi2023", "arXiv:2004.06977, definition of a Villani function, rewritten")
 _SETTING = (q.OUTER_FROZEN, q.BIASES_PENALISED)
 _SMOOTH_PART = (q.SIGMA_SMOOTH, q.S1_FINITE, q.S2_FINITE)
@@ -40,7 +44,7 @@ def _of(
     conclusion: str = VILLANI,
     direction: Direction = "sufficient",
 ) -> Statement:
-    return Statement(hypothesis, about, conclusion, direction, source, "data set")
+    return Statement(hypothesis, about, conclusion, direction, source, "data set", (_DECLARED,))
 
 
 def _all(*facts: Fact) -> sp.Basic:

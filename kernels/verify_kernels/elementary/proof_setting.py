@@ -23,6 +23,7 @@ from verify_kernels.elementary.abstract_number import (
     Number,
     Tail,
     Undecided,
+    Unknown,
     _exponent,
     interval,
 )
@@ -53,7 +54,13 @@ class ProofError(ArithmeticError):
 
 
 def hull(numbers: Sequence[Number]) -> Number:
-    """Return one number for several pieces."""
+    """Return one number for several pieces.
+
+    Raises:
+        ProofError: nothing is known about one of them.
+    """
+    if any(isinstance(number, Unknown) for number in numbers):
+        raise ProofError("hull: expected numbers, but got a value that nothing is known about")
     ideal, error = numbers[0].ideal, numbers[0].error
     for number in numbers[1:]:
         ideal, error = ideal.union(number.ideal), error.max(number.error)
