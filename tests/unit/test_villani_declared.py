@@ -96,6 +96,19 @@ def test_data_are_required_and_must_fit() -> None:
         prepare(network(), DATA, None, LEAST | {"loss": "logistic"})
 
 
+@pytest.mark.parametrize("odd", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("loss", ["half-mean-squares", "logistic"])
+def test_numbers_that_are_not_finite_are_refused_before_any_route(odd: float, loss: str) -> None:
+    X, y = np.ones((3, 2)), np.ones(3)
+    wrong_X, wrong_y = X.copy(), y.copy()
+    wrong_X[1, 1] = wrong_y[2] = odd
+    told = LEAST | {"loss": loss}
+    with pytest.raises(InputError, match=r"Samples: expected finite entries, but got"):
+        prepare(network(), Data(wrong_X, y), None, told)
+    with pytest.raises(InputError, match=r"finite targets y, but got (nan|-?inf) at sample 2"):
+        prepare(network(), Data(X, wrong_y), None, told)
+
+
 def test_trained_parameters_are_counted() -> None:
     problem = prepare(network(b=np.zeros(2), c=np.zeros(1)), DATA, None,
                       LEAST | {"bias": "regularised", "outer_bias": "unregularised"})  # fmt: skip

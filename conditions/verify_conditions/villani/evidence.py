@@ -144,9 +144,7 @@ def _outer(problem: Problem) -> OuterSums:
 
 
 def _data(problem: Problem) -> DataSums:
-    sums: DataSums = problem.once(
-        "data sums", lambda: DataSums(problem.data.X, problem.labels, problem.augmented)
-    )
+    sums: DataSums = problem.once("data sums", lambda: DataSums(problem.samples, problem.labels))
     return sums
 
 

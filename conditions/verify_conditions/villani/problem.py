@@ -17,6 +17,7 @@ from verify.network.weights import Array
 from verify.verdict import Truth
 from verify_conditions.villani.declared import Declared, read
 from verify_kernels.activation_analysis import ActivationFacts, analyse
+from verify_kernels.two_layer.samples import Samples
 
 GOAL = "villani"
 _TRAINED = ("regularised", "unregularised")
@@ -44,6 +45,15 @@ class Problem:
     def activation(self) -> ActivationFacts:
         """What is proved about the activation."""
         return analyse(self.network.activation)
+
+    @cached_property
+    def samples(self) -> Samples:
+        """The inputs, checked to be finite, with a constant 1 where the inner biases are trained.
+
+        Raises:
+            InputError: an input is not a finite number that binary64 holds.
+        """
+        return Samples(self.data.X, self.augmented)
 
     @property
     def n(self) -> int:
@@ -199,6 +209,7 @@ def prepare(
     if np.asarray(data.X).dtype == np.bool_:
         data = replace(data, X=np.asarray(data.X).astype(np.uint8))
     problem = Problem(network, data, run, told, labels)
+    problem.samples  # noqa: B018 - refuses inputs that are not finite before any route is tried
     facts = problem.activation
     if facts.defined is Truth.REFUTED:
         why = facts.why.get("defined", "")
@@ -221,6 +232,11 @@ def _labels(data: Data, network: TwoLayer, told: Declared) -> Array:
         got = "none; add y to the data" if data.y is None else f"shape {np.shape(data.y)}"
         raise InputError(f"villani: expected one target y for each sample, but got {got}")
     labels = _exact_floats(np.reshape(data.y, -1))
+    if not np.isfinite(labels).all():
+        place = int(np.argmin(np.isfinite(labels)))
+        raise InputError(
+            f"villani: expected finite targets y, but got {labels[place]:g} at sample {place}"
+        )
     if told.logistic and not np.isin(labels, (-1.0, 1.0)).all():
         odd = labels[~np.isin(labels, (-1.0, 1.0))][0]
         raise InputError(
