@@ -47,7 +47,7 @@ class Samples:
             raise InputError(f"Samples: expected real entries, but got dtype {given.dtype}")
         object.__setattr__(self, "X", given)
         if not math.isfinite(self.largest):
-            raise InputError(f"Samples: expected finite entries, but got nan or inf")
+            raise InputError("Samples: expected finite entries, but got nan or inf")
 
     @property
     def n(self) -> int:
