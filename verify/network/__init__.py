@@ -8,6 +8,12 @@ from verify.network.equilibrium import OpaqueInput as OpaqueInput
 from verify.network.equilibrium import ReluFeatureInput as ReluFeatureInput
 from verify.network.equilibrium import Run as Run
 from verify.network.equilibrium import StoredCheckpoint as StoredCheckpoint
+from verify.network.feedforward import Feedforward as Feedforward
+from verify.network.feedforward import recognise as recognise
+from verify.network.graph import Graph as Graph
+from verify.network.graph import GraphBuilder as GraphBuilder
+from verify.network.graph import Node as Node
+from verify.network.graph import graph_of as graph_of
 from verify.network.two_layer import TwoLayer as TwoLayer
 from verify.network.weights import BoxMonotoneWeight as BoxMonotoneWeight
 from verify.network.weights import LowRankRowScaledWeight as LowRankRowScaledWeight
@@ -21,5 +27,5 @@ from verify.network.weights import SoftplusMonotoneWeight as SoftplusMonotoneWei
 from verify.network.weights import StateWeight as StateWeight
 from verify.network.weights import UpperTriangularWeight as UpperTriangularWeight
 
-Network = Equilibrium | TwoLayer
+Network = Equilibrium | TwoLayer | Feedforward | Graph
 """Every family that can be read."""

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from verify.network.activation import Activation
+from verify.network.feedforward import Feedforward
+from verify.network.graph import Graph
 from verify.network.two_layer import TwoLayer
 from verify.network.weights import Array, StateWeight
 
@@ -136,7 +138,7 @@ class StoredCheckpoint:
 
     step: int | None
     name: str
-    network: Equilibrium | TwoLayer
+    network: Equilibrium | TwoLayer | Feedforward | Graph
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 
 from verify.errors import InputError
 from verify.network.activation import Activation
+from verify.network.graph import Graph, GraphBuilder
 from verify.network.weights import Array
 
 _LARGEST_INTEGER = 2**53
@@ -76,6 +77,16 @@ class TwoLayer:
         """All tensors by role, for digests; roles are stable across file formats."""
         named = {"W": self.W, "a": self.a, "b": self.b, "c": self.c}
         return {role: array for role, array in named.items() if array is not None}
+
+    def graph(self) -> Graph:
+        """Return the same function as a graph; W is ``linear1.weight``, a ``linear2.weight``."""
+        builder = GraphBuilder()
+        first = {"weight": ("W", self.W)} | ({} if self.b is None else {"bias": ("b", self.b)})
+        outer = {"weight": ("a", self.a.reshape(1, -1))}
+        outer |= {} if self.c is None else {"bias": ("c", self.c)}
+        place = builder.add("linear", (builder.input((self.dimension,)),), {}, first)
+        place = builder.add("activation", (place,), {"activation": self.activation})
+        return builder.build(builder.add("linear", (place,), {}, outer))
 
 
 def _vector(name: str, given: Any, length: int) -> Array:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
@@ -9,11 +10,10 @@ from dataclasses import dataclass, replace
 from verify.errors import InputError, SettingsError
 from verify.network import (
     Activation,
-    AffineInput,
     Data,
     Equilibrium,
     Network,
-    ReluFeatureInput,
+    OpaqueInput,
     TwoLayer,
 )
 from verify.readers.declaration import CONDITION, CONSTANTS, Declaration
@@ -85,10 +85,10 @@ def check_data_fits(network: Network, data: Data | None, where: str) -> None:
         InputError: X has another number of columns than U or W; for a network with one output,
             y has several.
     """
-    source = network if isinstance(network, TwoLayer) else network.input
-    if data is None or not isinstance(source, AffineInput | ReluFeatureInput | TwoLayer):
+    source = network.input if isinstance(network, Equilibrium) else network
+    if data is None or source is None or isinstance(source, OpaqueInput):
         return
-    if data.X.shape[1] != source.dimension:
+    if math.prod(data.X.shape[1:]) != source.dimension:
         raise InputError(
             f"{where}: expected samples X of shape (n, {source.dimension}), but got {data.X.shape}"
         )
