@@ -1,0 +1,1 @@
+"""The expressivity condition: some hidden weights make the last layer interpolate."""
