@@ -12,9 +12,11 @@ from verify.network import (
     Activation,
     Data,
     Equilibrium,
+    Graph,
     Network,
     OpaqueInput,
     TwoLayer,
+    recognise,
 )
 from verify.readers.declaration import CONDITION, CONSTANTS, Declaration
 from verify.readers.layouts import Constants, Layout, Parts, TwoLayerParts, View
@@ -50,6 +52,8 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
         InputError: several groups or layouts fit, none fits, or a tensor has a wrong shape.
         SettingsError: something that must be declared is not.
     """
+    if bag.network is not None:
+        return _recognised(bag.network, declared, where)
     chosen, prefix = _group(bag, declared, where)
     group = _plain_names(chosen)
     if not group:
@@ -66,8 +70,25 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
     data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER) else None
     unused = _unused(view, _elsewhere(bag, chosen))
     notes = (f"read as {layout.name}: {layout.tells}", *parts.notes, *unused)
-    rest = _check_constants(declared, constants.used, layout)
+    rest = _check_constants(declared, constants.used, layout.name)
     return Assembled(_network(parts, activation, notes), data, rest, layout.name)
+
+
+def _recognised(graph: Graph, declared: Declaration, where: str) -> Assembled:
+    """Return the narrowest family of a stored graph; what it tells itself is not declared.
+
+    Raises:
+        SettingsError: a family, an activation or a part is declared for this file.
+    """
+    for name in ("family", "activation", "key"):
+        if name in declared.texts and declared.origins.get(name) in ("flag", "file"):
+            raise SettingsError(
+                f"--{name}: expected none for {where}, which stores the operations of the network "
+                f"itself, but got {shown(declared.texts[name])}; leave it out"
+            )
+    network = recognise(graph)
+    rest = _check_constants(declared, set(), network.family)
+    return Assembled(network, None, rest, network.family)
 
 
 def _network(
@@ -306,14 +327,14 @@ def _unused(view: View, elsewhere: Iterable[str]) -> tuple[str, ...]:
     return (f"not used: {', '.join(shown(name)[1:-1] for name in names[:8])}{more}",)
 
 
-def _check_constants(declared: Declaration, used: set[str], layout: Layout) -> dict[str, str]:
+def _check_constants(declared: Declaration, used: set[str], layout: str) -> dict[str, str]:
     """Return the settings of the conditions; constants unknown to the layout are refused."""
     constants = {f"{CONDITION}.{name}" for name in CONSTANTS}
     for name in declared.settings:
         strict = declared.origins.get(name) in ("flag", "file")
         if name in constants and name not in used and strict:
             raise SettingsError(
-                f"--set {name}: expected no such constant for the layout {layout.name}, "
+                f"--set {name}: expected no such constant for the layout {layout}, "
                 f"but got {shown(declared.settings[name])}"
             )
     return {name: text for name, text in declared.settings.items() if name not in constants}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,18 +38,24 @@ def load(
     built = assemble(bag, declared, where)
     data, notes = _declared_data(file, declared, built.data)
     check_data_fits(built.network, data, where)
+    texts = declared.texts if bag.network is None else _without(_SHARED, declared.texts)
+    told = "tensor names" if bag.network is None else "operations of the file"
     return Loaded(
         network=with_notes(built.network, (*bag.notes, *notes)),
         data=data,
         file=os.fspath(path),
         sha256=bag.sha256 or read_bytes(file)[1],
         format=format_name,
-        declared={"family": built.family, **declared.texts, **declared.settings},
+        declared={"family": built.family, **texts, **declared.settings},
         tensors_found=bag.listing(),
         placeholders=bag.placeholders,
         settings=built.settings,
-        origins={"family": "tensor names", **declared.origins},
+        origins={"family": told, **_without(set(declared.texts) - set(texts), declared.origins)},
     )
+
+
+def _without(names: Collection[str], told: Mapping[str, str]) -> dict[str, str]:
+    return {name: text for name, text in told.items() if name not in names}
 
 
 def load_like(file: Path, model: Loaded) -> tuple[Network, int | None]:

@@ -13,7 +13,7 @@ from verify.readers import Loaded
 from verify.readers.network_file import load_like
 from verify.readers.tensors import MAX_FILE_BYTES, shown
 
-SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", ".ckpt")
+SUFFIXES = (".npz", ".safetensors", ".pt", ".pth", ".ckpt", ".pt2", ".onnx")
 
 
 def read(folder: str | os.PathLike[str], model: Loaded, skip: Iterable[str]) -> Run:

@@ -18,6 +18,8 @@ from verify.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from verify.network import Graph
+
 # A dense float64 weight of width 16,384 is 2 GiB, and no route here treats a larger one.
 MAX_FILE_BYTES = 4 * 2**30
 # Views may repeat stored numbers (stride 0), so the file size does not bound the element count.
@@ -125,6 +127,7 @@ class TensorBag:
         sha256: digest of the very bytes that were read.
         notes: what a person should know about the file.
         step: the number of training steps that the file states beside its tensors, or None.
+        network: the network, where the format stores the operations and not the tensors alone.
     """
 
     groups: Mapping[str, Mapping[str, StoredTensor]]
@@ -133,6 +136,7 @@ class TensorBag:
     sha256: str = ""
     notes: tuple[str, ...] = field(default=())
     step: int | None = None
+    network: Graph | None = None
 
     def listing(self) -> tuple[tuple[str, tuple[int, ...], str], ...]:
         """Name, shape and dtype of every tensor; names carry the path of their group."""
