@@ -8,10 +8,9 @@ from it.
 from __future__ import annotations
 
 from verify.statement import quantity
+from verify_conditions.expressivity.quantities import WIDTH, N
 
-COUNT = quantity("n", "number of samples")
 M_Y = quantity("m_y", "number of outputs of the network", latex="m_y")
-WIDTH = quantity("m_H", "number of features that the last affine layer reads", latex="m_H")
 SIGMA_N = quantity("sigma_n", "n-th singular value of Z", latex=r"\sigma_n(Z)")
 SIGMA_MAX = quantity(
     "sigma_max", "largest singular value of Z", latex=r"\sigma_{\max}(Z)"
@@ -26,7 +25,7 @@ DISTANCE = quantity(
 )  # fmt: skip
 STEPS = quantity("t", "number of steps of gradient descent after the switch")
 
-_n, _sn, _sm = COUNT.symbol, SIGMA_N.symbol, SIGMA_MAX.symbol
+_n, _sn, _sm = N.symbol, SIGMA_N.symbol, SIGMA_MAX.symbol
 _L, _mu = L_L.symbol, MU.symbol
 
 # grad J(V) is Lipschitz with L_V: the Hessian is (1/n) sum_i H_i kron z_i z_i^T, 0 <= H_i <= L_l.
