@@ -104,7 +104,7 @@ LOSSES: Mapping[str, LossConstants] = {
 _NOT_SMOOTH = frozenset({"l1", "mae", "hinge", "absolute", "quantile", "pinball", "multi-margin"})
 
 
-def loss_constants(name: str) -> LossConstants:
+def loss_named(name: str) -> LossConstants:
     """Return the entry of a loss.
 
     Raises:
@@ -119,11 +119,11 @@ def loss_constants(name: str) -> LossConstants:
     )
 
 
-def check_targets(loss: LossConstants, y: Any, n: int, m_y: int) -> None:
+def check_targets(loss: str, y: Any, n: int, m_y: int) -> None:
     """Check that targets are what a loss needs; numbers are taken exactly.
 
     Args:
-        loss: an entry of `LOSSES`.
+        loss: a name in `LOSSES`.
         y: squares: numbers of shape (n, m_y), or (n,) for one output; cross-entropy: n labels in
             0 ... m_y - 1; logistic: n numbers -1 or 1; soft-cross-entropy: n rows of m_y numbers
             >= 0 that add up to 1 exactly, since a sum s makes the constant s/2. `Fraction`s and
@@ -132,17 +132,22 @@ def check_targets(loss: LossConstants, y: Any, n: int, m_y: int) -> None:
         m_y: outputs of the network.
 
     Raises:
-        InputError: they are not.
+        InputError: they are not. SettingsError: an unknown loss.
     """
-    rows = _rows(loss, y, n)
-    _CHECKS[loss.name](loss, rows, m_y)
+    entry = loss_named(loss)
+    _CHECKS[loss](entry, _rows(entry, y, n), m_y)
 
 
-def is_infimum_attained(loss: LossConstants, y: Any) -> bool:
-    """Return whether some q attains inf_q l(q, y_i) for every sample of admissible targets."""
-    if loss.infimum != ENTROPY:
-        return loss.attained
-    return all(_exact(loss, entry) > 0 for row in y for entry in row)
+def is_infimum_attained(loss: str, y: Any) -> bool:
+    """Return whether some q attains inf_q l(q, y_i) for every sample of admissible targets.
+
+    Raises:
+        SettingsError: an unknown loss.
+    """
+    entry = loss_named(loss)
+    if entry.infimum != ENTROPY:
+        return entry.attained
+    return all(value > 0 for row in _rows(entry, y, len(y)) for value in row)
 
 
 def _unfit(loss: LossConstants, expected: str, got: object) -> InputError:
