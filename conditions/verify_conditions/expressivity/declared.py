@@ -10,6 +10,7 @@ from typing import Any
 from verify.errors import SettingsError
 from verify.exact import parse_exact
 from verify.network import Feedforward, Graph, TwoLayer
+from verify_conditions.expressivity.losses import loss_named
 
 SETTINGS = {
     "frozen": "the stored tensors that training does not change: none, or roles separated by "
@@ -48,8 +49,6 @@ def read(settings: Mapping[str, str], network: Any, graph: Graph) -> Declared:
     Raises:
         SettingsError: a malformed value, or a role that the network does not have.
     """
-    from verify_conditions.expressivity.losses import loss_named
-
     loss = settings.get("loss")
     if loss is not None:
         loss_named(loss)

@@ -208,18 +208,15 @@ def changed(problem: Problem, kind: str) -> Graph:
     proposes; what is certified are the very numbers drawn, which the certificate stores.
     """
     # Only float64 numbers are drawn, so whatever the generator does they are exact weights.
+    # Tied tensors keep their values: the stored ones are among those that training may reach.
     draw = np.random.default_rng([problem.declared.seed, 0 if kind == "perturbed" else 1])
+    kept = {role for group in problem.graph.ties for role in group}
+    kept |= problem.declared.frozen or frozenset()
     stored = dict(problem.graph.stored)
-    tied = {role: group[0] for group in problem.graph.ties for role in group}
     make = _perturb if kind == "perturbed" else _draw
     for role in problem.hidden:
-        if role in (problem.declared.frozen or frozenset()) or role.startswith("constant"):
-            continue
-        leader = tied.get(role, role)
-        stored[role] = make(problem, role, draw) if leader == role else stored[leader]
-    for group in problem.graph.ties:
-        for role in group:
-            stored[role] = stored[group[0]]
+        if role not in kept and not role.startswith("constant"):
+            stored[role] = make(problem, role, draw)
     return Graph(problem.graph.nodes, stored, problem.graph.ties, problem.graph.notes)
 
 

@@ -1,0 +1,73 @@
+"""What would make an open or failing network pass, and what a passing one entails."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from verify_kernels.structure import is_analytic
+
+from verify.condition import Effort, RouteOutcome
+from verify.verdict import Truth
+from verify_conditions.expressivity.problem import GOAL, HERE, Problem
+
+
+def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort) -> list[str]:
+    """Return sentences: what to change, or what to declare to learn more."""
+    if not problem.fits:
+        return _too_narrow(problem)
+    refuted = [o for o in outcomes if o.truth is Truth.REFUTED and o.route.direction == "necessary"]
+    if any(o.route.name == "merged-samples" for o in refuted):
+        return ["remove one sample of each pair that the network cannot tell apart, or feed what "
+                "distinguishes them"]  # fmt: skip
+    if refuted:
+        return ["use an activation that is no polynomial, and biases in every hidden layer"]
+    proved = [
+        o for o in outcomes
+        if o.truth is Truth.PROVED and o.route.direction == "sufficient"
+        and o.route.goal in (GOAL, HERE)
+    ]  # fmt: skip
+    return _entailed(problem, proved) if proved else _open(problem)
+
+
+def _too_narrow(problem: Problem) -> list[str]:
+    most = problem.width + int(problem.ones)
+    return [
+        f"would pass the width condition with a last hidden layer of at least "
+        f"{problem.n - int(problem.ones)} units, or with at most {most} samples",
+    ]
+
+
+def _entailed(problem: Problem, proved: Sequence[RouteOutcome]) -> list[str]:
+    said = []
+    if _is_analytic(problem):
+        said.append("every operation is real analytic in the trained weights, so rank Z = n holds "
+                    "at almost every choice of them (all but a null set)")  # fmt: skip
+    if all(o.route.goal != HERE for o in proved):
+        said.append("the rank at the stored weights themselves is not proved here; --all-routes "
+                    "tries every rung")  # fmt: skip
+    elif problem.declared.loss is None:
+        said.append("--set expressivity.loss=... (half-squares, mean-squares, cross-entropy, ...) "
+                    "gives step size and rate of the last layer")  # fmt: skip
+    return said
+
+
+def _is_analytic(problem: Problem) -> bool:
+    """Whether the features are real analytic in the weights, as far as the operations tell."""
+    smooth = {"input", "constant", "linear", "conv", "batch_norm", "average_pool", "mean", "add",
+              "adaptive_average_pool", "reshape", "transpose", "pad", "slice", "concat", "sub",
+              "mul", "affine"}  # fmt: skip
+    return all(
+        is_analytic(node.attributes["activation"]) is Truth.PROVED
+        if node.op == "activation" else node.op in smooth
+        for node in problem.graph.nodes[: problem.last]
+    )  # fmt: skip
+
+
+def _open(problem: Problem) -> list[str]:
+    said = []
+    if problem.declared.frozen is None:
+        said.append("--set expressivity.frozen=none (or the list of frozen tensors) lets Theorem D "
+                    "and drawn weights speak")  # fmt: skip
+    said.append("a larger --budget gives ball arithmetic and split products more time, and "
+                "--set expressivity.seed=... draws other weights")  # fmt: skip
+    return said
