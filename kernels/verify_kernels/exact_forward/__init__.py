@@ -1,0 +1,1 @@
+"""Features of a graph without rounding: as rationals, as residues modulo a prime, as balls."""
