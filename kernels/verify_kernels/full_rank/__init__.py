@@ -1,0 +1,1 @@
+"""Full row rank of matrices, proved: one rung a module, cheapest first."""
