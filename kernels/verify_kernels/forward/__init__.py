@@ -1,0 +1,7 @@
+"""The features of a network on data, enclosed in binary64."""
+
+from verify_kernels.forward.features import Features
+from verify_kernels.forward.inputs import Inputs
+from verify_kernels.forward.walk import enclose_features
+
+__all__ = ["Features", "Inputs", "enclose_features"]

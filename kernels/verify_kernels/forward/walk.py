@@ -1,0 +1,197 @@
+"""The certified pass: every sample through every node, with the distance from the true value."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from verify.network.graph import Graph, Node
+from verify_kernels._rounding import ETA, U
+from verify_kernels.backend import get_backend
+from verify_kernels.forward.activations import activate
+from verify_kernels.forward.dense import LinearMap
+from verify_kernels.forward.features import Features
+from verify_kernels.forward.inputs import Inputs
+from verify_kernels.forward.radii import host, plus, root, row_norms, times
+from verify_kernels.forward.state import State
+from verify_kernels.self_test import check_arithmetic
+from verify_kernels.spectral_norm import PRODUCTS
+
+BATCH_ENTRIES = 2**23
+"""Entries of the largest tensor of a batch, 64 MiB."""
+
+
+class Pass:
+    """One certified pass through a graph: its tensors, prepared once for all batches.
+
+    Args:
+        graph: the network.
+        place: the node whose value is asked for.
+        backend: of norm proofs; every one is rigorous.
+        xp: the array module of the linear maps.
+    """
+
+    def __init__(self, graph: Graph, place: int, backend: str, xp: Any) -> None:
+        """Find what the place needs; maps are prepared when they are first used."""
+        self.graph, self.place, self.backend, self.xp = graph, place, backend, xp
+        self.needed = _needed(graph, place)
+        self.maps: dict[int, Any] = {}
+
+    def states(self, inputs: Inputs, rows: slice) -> State:
+        """Return the state of the place for some of the samples."""
+        users = _users(self.graph, self.needed)
+        found: dict[int, State] = {}
+        for k in self.needed:
+            node = self.graph.nodes[k]
+            if node.op == "input":
+                found[k] = enter(inputs, rows, self.xp)
+            else:
+                found[k] = self._apply(k, node, [found[j] for j in node.inputs])
+            for j in node.inputs:
+                users[j] -= 1
+                if users[j] == 0 and j != self.place:
+                    found.pop(j, None)
+        return found[self.place]
+
+    def _apply(self, k: int, node: Node, states: list[State]) -> State:
+        operation = OPERATIONS.get(node.op)
+        if operation is None:
+            return unknown(states[0], node, self.xp, f"{node.name}: {node.op} is not enclosed")
+        return operation(self, k, node, states)
+
+    def tensor(self, node: Node, slot: str) -> Any:
+        """Return a stored tensor of a node, or None."""
+        role = node.parameters.get(slot)
+        return None if role is None else self.graph.stored[role]
+
+
+def _needed(graph: Graph, place: int) -> list[int]:
+    seen, stack = set(), [place]
+    while stack:
+        k = stack.pop()
+        if k not in seen:
+            seen.add(k)
+            stack += graph.nodes[k].inputs
+    return sorted(seen)
+
+
+def _users(graph: Graph, needed: list[int]) -> dict[int, int]:
+    users = dict.fromkeys(needed, 0)
+    for k in needed:
+        for j in graph.nodes[k].inputs:
+            users[j] += 1
+    return users
+
+
+def enter(inputs: Inputs, rows: slice, xp: Any) -> State:
+    """Return the samples values/divisor.
+
+    Error bound:
+        3u |q| + eta for the computed quotient q; 0 where q times the divisor gives the value back
+        for a divisor that is a power of two.
+    """
+    values = inputs.values[rows]
+    if inputs.divisor == 1:
+        return State(xp.asarray(values), np.zeros(len(values)))
+    divisor = float(inputs.divisor)
+    quotient = values / divisor
+    power = inputs.divisor == Fraction(divisor) and math.frexp(divisor)[0] == 0.5
+    if power and np.array_equal(quotient * divisor, values):
+        return State(xp.asarray(quotient), np.zeros(len(values)), True)
+    size = int(np.prod(values.shape[1:]))
+    rho = plus(times(4.0 * U, row_norms(quotient)), times(root(np.asarray(float(size))), 2.0 * ETA))
+    return State(xp.asarray(quotient), rho, True)
+
+
+def unknown(state: State, node: Node, xp: Any, why: str) -> State:
+    """Return a state of which nothing is known."""
+    n = len(state.rho)
+    return State(xp.zeros((n, *node.shape)), np.full(n, np.inf), True, why=state.why or why)
+
+
+def _linear(walk: Pass, k: int, node: Node, states: list[State]) -> State:
+    if k not in walk.maps:
+        weight, bias = walk.tensor(node, "weight"), walk.tensor(node, "bias")
+        walk.maps[k] = LinearMap(weight, bias, walk.backend, walk.xp)
+    after: State = walk.maps[k](states[0])
+    return after
+
+
+def _activation(walk: Pass, k: int, node: Node, states: list[State]) -> State:
+    return activate(states[0], node.attributes["activation"], walk.xp)
+
+
+def _reshape(walk: Pass, k: int, node: Node, states: list[State]) -> State:
+    (state,) = states
+    mid = state.mid.reshape(len(state.rho), *node.shape)
+    entries = state.entries if state.shape == tuple(node.shape) else None
+    return State(mid, state.rho, entries=entries, why=state.why, _norms=state._norms)
+
+
+Operation = Callable[[Pass, int, Node, list[State]], State]
+OPERATIONS: Mapping[str, Operation] = {
+    "linear": _linear, "activation": _activation, "reshape": _reshape,
+}  # fmt: skip
+
+
+def enclose_features(
+    graph: Graph, place: int, inputs: Inputs, *, backend: str = "auto", xp: Any = None
+) -> Features:
+    """Enclose the value of a node for every sample, in binary64 with all rounding accounted for.
+
+    Each node is evaluated once at the midpoint; a radius in the Euclidean norm of each sample
+    follows it: linear maps move it by their norm and add the rounding errors of the product,
+    activations by their Lipschitz constant and the proved error of their values.
+
+    Args:
+        graph: the network.
+        place: index of the node; its value is flattened to a row for each sample.
+        inputs: exact samples, of the shape of the graph's input.
+        backend: of products and norm proofs; ``cupy`` computes linear maps on the device. Every
+            one is rigorous, widths differ.
+        xp: the array module of the linear maps where it is not that of the backend.
+
+    Returns:
+        Features with (n, m) midpoints, a radius for each sample, and one for each entry where the
+        place is a layer of single units. The radius is +inf, never NaN, where an operation is not
+        enclosed or a number may leave the range of binary64; ``why_open`` says why.
+
+    Error bound:
+        that of the operations: `dense`, `convolution`, `activations`, `normalisation`, `pooling`
+        of this package. About (sum over layers of gamma_k sqrt(k)) times the growth of a
+        perturbation through the later layers, relative.
+
+    Raises:
+        BackendError: the machine does not compute as assumed.
+    """
+    check_arithmetic(backend, size=max(graph.dimension, 1))
+    if xp is None:
+        xp = _array_module(backend)
+    walk = Pass(graph, place, backend, xp)
+    largest = max(int(np.prod(graph.nodes[k].shape)) for k in walk.needed)
+    batch = max(1, BATCH_ENTRIES // largest)
+    n, m = inputs.count, int(np.prod(graph.nodes[place].shape))
+    mid, row_radius = np.zeros((n, m)), np.zeros(n)
+    radius, why = None, ""
+    for first in range(0, n, batch):
+        rows = slice(first, min(n, first + batch))
+        state = walk.states(inputs, rows)
+        mid[rows] = host(state.bounded_mid(xp)).reshape(-1, m)
+        row_radius[rows] = state.rho
+        why = why or state.why
+        if state.entries is not None:
+            radius = np.empty((n, m)) if radius is None else radius
+            radius[rows] = state.entries.radius()
+    return Features(mid, row_radius, radius, (PRODUCTS,), why)
+
+
+def _array_module(backend: str) -> Any:
+    if get_backend(backend).NAME != "cupy":
+        return np
+    import cupy
+
+    return cupy
