@@ -7,7 +7,7 @@ sigma_n(Z) >= sigma_n(M) - ||Z - M||_2 > 0 for every Z in the enclosure: all hav
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fractions import Fraction
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -20,7 +20,6 @@ from verify.errors import InputError
 from verify.evidence import Evidence
 from verify_kernels import small_spectrum
 from verify_kernels._rounding import (
-    ETA,
     Array,
     add_up,
     div_up,
@@ -39,6 +38,7 @@ from verify_kernels._rounding import (
     up_array,
 )
 from verify_kernels.backend import get_backend
+from verify_kernels.full_rank.scaling import in_range, radius_bound, with_ones
 from verify_kernels.integer_witness import SMALLEST, factor_witness
 from verify_kernels.matrix import as_matrix, rational_matrix
 from verify_kernels.self_test import check_arithmetic
@@ -47,67 +47,16 @@ if TYPE_CHECKING:
     from verify_kernels.forward.features import Features
 
 SMALL = 16
-SAFE_EXPONENT = 200
 PRODUCTS = "matrix products are conventional (checked by a self-test, not proved)"
 
 # Without an aim the lower end is tried at these fractions of the Rayleigh quotient.
 FRACTIONS = (1.0 - 1e-9, 1.0 - 1e-6, 0.999, 0.9, 0.5, 0.1)
 
 
-def with_ones(features: Features) -> Features:
-    """Append the column of ones, which is exact: row radii stay, entrywise radii get a zero."""
-    n = features.mid.shape[0]
-    radius = features.radius
-    return replace(
-        features,
-        mid=np.hstack([features.mid, np.ones((n, 1))]),
-        radius=None if radius is None else np.hstack([radius, np.zeros((n, 1))]),
-    )
-
-
-def equilibrated(features: Features, *, ones: bool) -> Features:
-    """Append the ones where they belong and scale every row by a power of two; no rank changes.
-
-    Row i of the middle and its radii are multiplied by the same 2^-e_i, so the result encloses
-    D Z for a nonsingular diagonal D. A row is brought to a norm about 1; rows of zeros stay.
-
-    Error bound:
-        Entries that underflow add sqrt(m) eta to the radius of their row and eta to their own.
-    """
-    given = with_ones(features) if ones else features
-    largest = np.max(np.abs(given.mid), axis=1, initial=0.0)
-    exponents = np.where(largest > 0.0, np.frexp(largest)[1], 0)
-    with np.errstate(all="ignore"):
-        mid = np.ldexp(given.mid, -exponents[:, None])
-        kept = np.ldexp(mid, exponents[:, None]) == given.mid
-        lost = up(up(math.sqrt(given.mid.shape[1])) * ETA)
-        row_radius = _scaled_up(given.row_radius, exponents)
-        row_radius = np.where(kept.all(axis=1), row_radius, up_array(row_radius + lost))
-        radius = given.radius
-        if radius is not None:
-            radius = _scaled_up(radius, exponents[:, None])
-            radius = np.where(kept, radius, up_array(radius + ETA))
-    return replace(given, mid=mid, row_radius=row_radius, radius=radius)
-
-
-def _scaled_up(values: Array, exponents: Array) -> Array:
-    scaled = np.ldexp(values, -exponents)
-    exact = np.ldexp(scaled, exponents) == values
-    return np.asarray(np.where(exact, scaled, up_array(scaled)))
-
-
 def radius_squared(features: Features) -> Enclosure:
     """Return rho^2 exactly, rho a float bound of ||Z - M||_F; [0, inf) where there is none."""
     rho = radius_bound(features)
     return Enclosure.exact(Fraction(rho) ** 2) if math.isfinite(rho) else Enclosure(0, math.inf)
-
-
-def radius_bound(features: Features) -> float:
-    """Return rho >= ||Z - M||_F, the lesser of the bounds by rows and by entries."""
-    rho = features.frobenius_radius()
-    if features.radius is None or rho == 0.0:
-        return rho
-    return min(rho, norm_up(features.radius))
 
 
 @dataclass(frozen=True)
@@ -164,21 +113,12 @@ def enclose_gram_smallest(
         exact = rational_matrix(M)
         value = small_spectrum.enclose_smallest_eigenvalue(exact * exact.transpose())
         return Evidence(value, how="exact characteristic polynomial")
-    scaled, exponent = _in_range(M)
+    scaled, exponent = in_range(M)
     if scaled is None:
         return Evidence(
             Enclosure(0, math.inf), why_open="the entries span more than the range of binary64"
         )
     return _enclose(scaled, exponent, get_backend(backend, size=max(n, m)), aim, with_witness)
-
-
-def _in_range(M: Array) -> tuple[Array | None, int]:
-    """Divide by a power of two where products would leave the range; None if that loses bits."""
-    exponent = math.frexp(max(float(M.max()), -float(M.min())))[1]
-    if abs(exponent) <= SAFE_EXPONENT:
-        return M, 0
-    scaled = np.ldexp(M, -exponent)
-    return (scaled, exponent) if np.array_equal(np.ldexp(scaled, exponent), M) else (None, 0)
 
 
 def _enclose(
