@@ -45,11 +45,7 @@ def unpacked(wrapper: EEWrapper, state: Mapping[str, Any]) -> None:
     Raises:
         InputError: it was stored with other samples, another loss or another mode.
     """
-    for name, own in (
-        ("loss", wrapper.loss),
-        ("mode", wrapper.mode),
-        ("samples", _digest(wrapper)),
-    ):
+    for name, own in _identity(wrapper).items():
         if state[name] != own:
             raise InputError(
                 f"EEWrapper: expected a state with the same {name}, but got {state[name]!r} "
