@@ -31,6 +31,8 @@ MAX_TENSORS = 100_000
 # Names under which training programs store how far the training has come.
 STEP_NAMES = ("step", "global_step", "iteration", "epoch")
 _LISTED = 12
+# Of tensors that lie across each other in one file, with how many each is compared.
+_MAX_OVERLAPS = 64
 _EXACT_DTYPES = ("float16", "float32", "float64")
 
 
@@ -145,6 +147,52 @@ class TensorBag:
             for path, group in self.groups.items()
             for name, tensor in group.items()
         )
+
+
+def sources(tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
+    """Return for each name the first name (in order) whose numbers lie in the same memory.
+
+    Tensors that overlap in the file are one stored tensor under several names. Where an exact
+    answer would take too long, they count as one.
+    """
+    spans = []
+    for name, tensor in tensors.items():
+        if tensor.values is not None and tensor.values.size:
+            start, end = np.lib.array_utils.byte_bounds(tensor.values)
+            spans.append((start, end, name))
+    found = {name: name for name in tensors}
+    active: list[tuple[int, str]] = []
+    for start, end, name in sorted(spans):
+        active = [(last, other) for last, other in active if last > start][-_MAX_OVERLAPS:]
+        for _, other in active:
+            if _share(tensors[name], tensors[other]):
+                _join(found, name, other)
+        active.append((end, name))
+    order = {name: place for place, name in enumerate(tensors)}
+    first: dict[str, str] = {}
+    for name in sorted(tensors, key=order.__getitem__):
+        first.setdefault(_root(found, name), name)
+    return {name: first[_root(found, name)] for name in tensors}
+
+
+def _share(one: StoredTensor, other: StoredTensor) -> bool:
+    if one.values is None or other.values is None:
+        return False
+    try:
+        return bool(np.shares_memory(one.values, other.values, max_work=10_000))
+    except np.exceptions.TooHardError:
+        return True
+
+
+def _root(found: dict[str, str], name: str) -> str:
+    while found[name] != name:
+        found[name] = found[found[name]]
+        name = found[name]
+    return name
+
+
+def _join(found: dict[str, str], one: str, other: str) -> None:
+    found[_root(found, one)] = _root(found, other)
 
 
 def whole_number(tensor: StoredTensor | None) -> int | None:

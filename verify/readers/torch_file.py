@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 
 from verify.errors import InputError
 from verify.readers.checkpoint_tree import read_tree
 from verify.readers.legacy_file import read_legacy
 from verify.readers.pickle_stream import PickleStream
-from verify.readers.tensors import STEP_NAMES, TensorBag, read_bytes, shown
+from verify.readers.tensors import STEP_NAMES, StoredTensor, TensorBag, read_bytes, shown
 from verify.readers.torch_objects import TORCH_CALLS, StorageIndex, Storages
 from verify.readers.zip_archive import Archive, open_archive
 
@@ -26,17 +27,31 @@ def read(path: Path) -> TensorBag:
     """
     where = shown(str(path), 200)
     content, digest = read_bytes(path)
+    root, storages, placeholders = _parsed(content, where)
+    groups, declaration = read_tree(root, storages, where)
+    return TensorBag(groups, declaration, tuple(placeholders), digest, step=_step(root))
+
+
+def read_tensors(content: bytes, where: str) -> Mapping[str, Mapping[str, StoredTensor]]:
+    """Return the sets of tensors of a checkpoint held in memory, by path.
+
+    Raises:
+        InputError: as `read` does.
+        UnsafeFileError: as `read` does.
+    """
+    root, storages, _ = _parsed(content, where)
+    return read_tree(root, storages, where)[0]
+
+
+def _parsed(content: bytes, where: str) -> tuple[object, Storages, list[str]]:
     if content[:4] == b"PK\x03\x04":
-        root, storages, placeholders = _read_zip(open_archive(content, where), where)
-    elif content[_TAR_OFFSET : _TAR_OFFSET + 5] == _TAR_MARK:
+        return _read_zip(open_archive(content, where), where)
+    if content[_TAR_OFFSET : _TAR_OFFSET + 5] == _TAR_MARK:
         raise InputError(
             f"{where}: expected a file written by torch 0.2 or later, but got a tar archive; "
             "save it again with a current version of torch"
         )
-    else:
-        root, storages, placeholders = read_legacy(content, where)
-    groups, declaration = read_tree(root, storages, where)
-    return TensorBag(groups, declaration, tuple(placeholders), digest, step=_step(root))
+    return read_legacy(content, where)
 
 
 def _step(root: object) -> int | None:
@@ -73,12 +88,16 @@ def _read_zip(archive: Archive, where: str) -> tuple[object, Storages, list[str]
         name = f"{folder}/data/{key}"
         return archive.read(name) if _STORAGE_KEY.fullmatch(key) and name in names else None
 
-    order = _byte_order(archive, f"{folder}/byteorder", where)
+    order = byte_order(archive, f"{folder}/byteorder", where)
     return root, Storages(content_of, order, where), list(stream.placeholders)
 
 
-def _byte_order(archive: Archive, name: str, where: str) -> str:
-    """Return the byte order; archives without that entry are little-endian."""
+def byte_order(archive: Archive, name: str, where: str) -> str:
+    """Return the byte order; archives without that entry are little-endian.
+
+    Raises:
+        InputError: neither little nor big.
+    """
     if name not in archive.names:
         return "<"
     text = archive.read(name)

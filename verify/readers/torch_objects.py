@@ -98,6 +98,11 @@ class StorageIndex:
         return value
 
 
+def item_bytes(dtype: str) -> int:
+    """Return the size of one number in bytes."""
+    return _DTYPES[dtype][1]
+
+
 def storage_bytes(storage: StorageRef) -> int:
     """Return the size of a storage in bytes."""
     return storage.numel * _DTYPES[storage.dtype][1]
