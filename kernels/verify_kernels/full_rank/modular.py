@@ -58,7 +58,7 @@ def modular_rank(matrix: ArrayLike, *, primes: int = 2) -> Evidence:
 
     Args:
         matrix: Z, shape (n, m), finite floats of any exponents, each the exact number it stores.
-        primes: how many primes are tried until the rank is full.
+        primes: how many primes are tried until the rank is full, >= 1.
 
     Returns:
         Evidence with [rank mod p, min(n, m)], the best over the primes tried; a single point
@@ -70,31 +70,40 @@ def modular_rank(matrix: ArrayLike, *, primes: int = 2) -> Evidence:
             assumed; subnormal numbers read as zero would change the matrix.
     """
     given = as_matrix(matrix, where="modular_rank")
-    check_arithmetic("numpy")
-    most = min(given.shape)
-    best: ModularRank | None = None
-    for attempt in range(primes):
-        p = choose_prime(PANEL, skip=attempt)
-        found = _eliminate(residues(given, p), p)
-        if best is None or found.rank > best.rank:
-            best = found
-        if best.rank == most:
-            break
-    if best is None:
-        raise InputError(f"modular_rank: expected at least one prime, but got {primes!r}")
+    most, best = min(given.shape), best_modular_rank(given, primes=primes)
     return Evidence(
         Enclosure(best.rank, most),
-        witness=_witness(best),
+        witness=Witness(WITNESS, rank_data(best)),
         assumes=(PRODUCTS,),
         how=f"rank modulo the prime {best.prime}",
         why_open="" if best.rank == most else f"the rank modulo {best.prime} is {best.rank}",
     )
 
 
-def _witness(found: ModularRank) -> Witness:
-    data: dict[str, Any] = {"prime": found.prime, "rank": found.rank}
-    data |= {"rows": found.rows.astype(np.int64), "columns": found.columns.astype(np.int64)}
-    return Witness(WITNESS, data)
+def best_modular_rank(matrix: Array, *, primes: int = 2) -> ModularRank:
+    """Return the largest rank over the first primes, ending at the first that gives full rank.
+
+    Raises:
+        BackendError: as `modular_rank`.
+    """
+    check_arithmetic("numpy")
+    found: list[ModularRank] = []
+    for attempt in range(max(1, primes)):
+        p = choose_prime(PANEL, skip=attempt)
+        found.append(_eliminate(residues(matrix, p), p))
+        if found[-1].rank == min(matrix.shape):
+            break
+    return max(found, key=lambda each: each.rank)
+
+
+def rank_data(found: ModularRank) -> dict[str, Any]:
+    """Return what a witness stores of a rank modulo a prime."""
+    return {
+        "prime": found.prime,
+        "rank": found.rank,
+        "rows": found.rows.astype(np.int64),
+        "columns": found.columns.astype(np.int64),
+    }
 
 
 def rank_of_residues(residues: Array, prime: int) -> int:
