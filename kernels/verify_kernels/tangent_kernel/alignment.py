@@ -1,0 +1,164 @@
+"""Whether targets lie in the column space of the Jacobian of a network at its weights."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from typing import Any
+
+import numpy as np
+
+from verify.errors import InputError
+from verify.evidence import Evidence, Witness
+from verify.network import Graph
+from verify.verdict import Truth
+from verify_kernels._rounding import exact_number
+from verify_kernels.definiteness import proves_definite
+from verify_kernels.tangent_kernel.exact import rational_gram, separating_vector
+from verify_kernels.tangent_kernel.gram import MEMORY, TangentGram, enclose_tangent_gram
+from verify_kernels.tangent_kernel.walk import OpenError, output_place
+
+
+@dataclass(frozen=True, eq=False)
+class _Samples:
+    """The samples without repetitions.
+
+    Args:
+        kept: indices of the first of equal samples.
+        clash: (i, j, o) of equal samples i, j with different targets at output o, if there are.
+    """
+
+    kept: list[int]
+    clash: tuple[int, int, int] | None
+
+
+def alignment(
+    graph: Graph,
+    inputs: Any,
+    targets: Any,
+    *,
+    frozen: Iterable[str] = (),
+    memory: int = MEMORY,
+    backend: str = "auto",
+) -> Evidence:
+    """Decide whether vec(y) = J t has a solution t, J the Jacobian by all trained parameters.
+
+    Proved where lambda_min(J J^T) > 0 over the distinct samples (then every target is in the
+    range), or where no exact rational v with v^T J = 0 has v . y != 0; refuted by such a v, e.g.
+    the difference of two equal samples with different targets.
+
+    Args:
+        graph: the network; outputs are those of its last affine layer.
+        inputs: `verify_kernels.forward.inputs.Inputs`.
+        targets: y, shape (n, m_y), or (n,) for one output; numbers are taken exactly.
+        frozen: roles that training does not change.
+        memory: as for `enclose_tangent_gram`.
+        backend: of the factorisation that proves lambda_min > 0; every one is rigorous.
+
+    Returns:
+        Evidence of a fact. REFUTED has the witness ``left-kernel``: triples (sample, output,
+        number) of the entries of v that are not zero. UNDECIDED says why; at a kink the Jacobian
+        does not exist.
+
+    Raises:
+        InputError: targets of another shape or not finite, or an unknown frozen role.
+        BackendError: the machine does not compute as assumed.
+    """
+    outputs = math.prod(graph.nodes[output_place(graph)].shape)
+    y = _exact_targets(targets, len(inputs.values), outputs)
+    samples = _without_repetitions(inputs, y)
+    frozen = frozenset(frozen)
+    distinct = replace(inputs, values=np.ascontiguousarray(inputs.values[samples.kept]))
+    gram = enclose_tangent_gram(graph, distinct, frozen=frozen, memory=memory)
+    if gram.error < math.inf:
+        found = _with_jacobian(gram, y, samples, backend)
+        if found is not None:
+            return found
+    try:
+        exact = rational_gram(graph, distinct, frozen=frozen)
+    except OpenError as reason:
+        return Evidence(Truth.UNDECIDED, why_open=_reason(gram, len(samples.kept), str(reason)))
+    if samples.clash is not None:
+        return _refuted_by_samples(samples.clash)
+    kept = [value for i in samples.kept for value in y[i]]
+    vector = separating_vector(exact, kept)
+    if vector is None:
+        return Evidence(Truth.PROVED, how="exact rational kernel of J J^T, orthogonal to y")
+    entries = [
+        [samples.kept[k // outputs], k % outputs, value]
+        for k, value in enumerate(vector) if value != 0
+    ]  # fmt: skip
+    return _refuted(entries, "an exact rational v with v^T J = 0 and v . y != 0")
+
+
+def _with_jacobian(
+    gram: TangentGram, y: list[list[Fraction]], samples: _Samples, backend: str
+) -> Evidence | None:
+    """Decide what follows from the enclosure of K, which also proves that J exists."""
+    if samples.clash is not None:
+        return _refuted_by_samples(samples.clash)
+    nonzero = [[i, o, y[i][o]] for i in samples.kept for o in range(len(y[i])) if y[i][o] != 0]
+    if not nonzero:
+        return Evidence(Truth.PROVED, how="y = 0")
+    if gram.parameters == 0:
+        return _refuted(nonzero, "nothing is trained, so J has no column, and y != 0")
+    if gram.parameters >= len(gram.mid) and proves_definite(
+        gram.mid, error=gram.error, backend=backend
+    ):
+        return Evidence(
+            Truth.PROVED,
+            assumes=gram.assumes,
+            how="lambda_min(J J^T) > 0 by Cholesky, so every target is in the range of J",
+        )
+    return None
+
+
+def _reason(gram: TangentGram, samples: int, exact: str) -> str:
+    if gram.error == math.inf:
+        first = gram.why_open
+    elif gram.parameters < len(gram.mid):
+        first = f"J has {gram.parameters} columns for {samples * gram.outputs} targets"
+    else:
+        first = "lambda_min(J J^T) > 0 is not proved"
+    return first if exact == first else f"{first}; {exact}"
+
+
+def _refuted_by_samples(clash: tuple[int, int, int]) -> Evidence:
+    i, j, o = clash
+    return _refuted(
+        [[i, o, Fraction(1)], [j, o, Fraction(-1)]],
+        f"samples {i} and {j} are equal, and their targets differ at output {o}",
+    )
+
+
+def _refuted(entries: list[list[Any]], how: str) -> Evidence:
+    return Evidence(Truth.REFUTED, Witness("left-kernel", {"entries": entries}), how=how)
+
+
+def _without_repetitions(inputs: Any, y: list[list[Fraction]]) -> _Samples:
+    first: dict[bytes, int] = {}
+    kept, clash = [], None
+    # Adding 0.0 maps the negative zero to the positive one.
+    for i, sample in enumerate(np.ascontiguousarray(inputs.values + 0.0)):
+        j = first.setdefault(sample.tobytes(), i)
+        if j == i:
+            kept.append(i)
+        elif clash is None:
+            differ = [o for o, (a, b) in enumerate(zip(y[j], y[i], strict=True)) if a != b]
+            clash = (j, i, differ[0]) if differ else None
+    return _Samples(kept, clash)
+
+
+def _exact_targets(targets: Any, n: int, outputs: int) -> list[list[Fraction]]:
+    given = np.asarray(targets, dtype=object)
+    if given.shape != (n, outputs) and not (outputs == 1 and given.shape == (n,)):
+        raise InputError(
+            f"alignment: expected targets of shape ({n}, {outputs}), but got {given.shape}"
+        )
+    found = [[exact_number(value) for value in row] for row in given.reshape(n, outputs)]
+    rows = [[value for value in row if isinstance(value, Fraction)] for row in found]
+    if any(len(row) < outputs for row in rows):
+        raise InputError("alignment: expected finite targets, but got inf or nan")
+    return rows
