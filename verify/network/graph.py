@@ -110,7 +110,8 @@ class Graph:
         named = [f"{slot}={role}" for slot, role in sorted(node.parameters.items())]
         told = [f"{name}={_shown(value)}" for name, value in sorted(node.attributes.items())]
         if node.op == "activation":
-            return f"{node.name} = {node.attributes['activation'].at(reads[0])}"
+            sigma = node.attributes["activation"]
+            return f"{node.name} = {sigma.at(reads[0])}{sigma.where}"
         return f"{node.name} = {node.op}({', '.join([*reads, *named, *told])})"
 
     def tensors(self) -> Mapping[str, Array]:
