@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from verify.network import Activation
@@ -36,7 +35,9 @@ WHY_NOT_ANALYTIC = {
     "relu6": "no derivative at 0 and 6",
     "softsign": "the second derivative jumps at 0",
 }
+# leaky_relu(1) is the identity and is answered before.
 _NOT_POLYNOMIAL = frozenset({*_ENTIRE, *WHY_NOT_ANALYTIC})
+_FLAT = ("relu", "relu6", "hardtanh", "square", "abs")
 _EVERYWHERE = ("exp", "sin", "cos", "tanh", "sinh", "cosh", "atan", "erf", "erfc")
 _MAX_EXPONENT = 64
 
@@ -55,9 +56,7 @@ def is_analytic(activation: Activation) -> Truth:
         return Truth.PROVED if activation.name in WHY_ANALYTIC else Truth.REFUTED
     if _analytic(activation.formula()):
         return Truth.PROVED
-    facts = _facts(activation)
-    refuted = facts is not None and facts.smooth is Truth.REFUTED
-    return Truth.REFUTED if refuted else Truth.UNDECIDED
+    return Truth.REFUTED if analyse(activation).smooth is Truth.REFUTED else Truth.UNDECIDED
 
 
 def exponents(activation: Activation) -> frozenset[int] | None:
@@ -75,21 +74,19 @@ def exponents(activation: Activation) -> frozenset[int] | None:
 def is_polynomial(activation: Activation) -> Truth:
     """Decide whether the activation is a polynomial.
 
-    A formula is not a polynomial if it or one of its first three derivatives is bounded and not
-    constant, has a finite limit at one end without being constant, or grows like an exponential.
+    A formula is not a polynomial if it is not smooth, if it has a finite limit at one end without
+    being constant, or if it or one of its first three derivatives is bounded and not constant.
     """
     if exponents(activation) is not None:
         return Truth.PROVED
     if activation.is_named:
-        return Truth.REFUTED if activation.name in _NOT_POLYNOMIAL or (
-            activation.name == "leaky_relu") else Truth.UNDECIDED  # fmt: skip
-    facts = _facts(activation)
-    if facts is None or facts.defined is not Truth.PROVED:
-        return Truth.UNDECIDED
-    return Truth.REFUTED if _grows_unlike_polynomials(facts) else Truth.UNDECIDED
+        return Truth.REFUTED if activation.name in _NOT_POLYNOMIAL else Truth.UNDECIDED
+    facts = analyse(activation)
+    unlike = facts.defined is Truth.PROVED and _is_unlike_polynomials(facts)
+    return Truth.REFUTED if unlike else Truth.UNDECIDED
 
 
-def _grows_unlike_polynomials(facts: ActivationFacts) -> bool:
+def _is_unlike_polynomials(facts: ActivationFacts) -> bool:
     if facts.smooth is Truth.REFUTED:
         return True
     varies = facts.d0.sup.value.lo > facts.d0.inf.value.hi
@@ -109,22 +106,17 @@ def is_strictly_monotone(activation: Activation) -> Truth:
 
     REFUTED for those of which the analysis proves that they are neither.
     """
-    facts = _facts(activation)
-    if facts is None:
-        return Truth.UNDECIDED
+    facts = analyse(activation)
     if facts.strictly_increasing is Truth.PROVED:
+        return Truth.PROVED
+    if activation.name in _FLAT:
+        return Truth.REFUTED
+    turned = Activation.parse(f"-({activation.expression()})")
+    if analyse(turned).strictly_increasing is Truth.PROVED:
         return Truth.PROVED
     rises = facts.d1.sup.finite is Truth.REFUTED or facts.d1.sup.value.lo > 0
     falls = facts.d1.inf.finite is Truth.REFUTED or facts.d1.inf.value.hi < 0
-    if facts.strictly_increasing is Truth.REFUTED and rises and falls:
-        return Truth.REFUTED
-    flat = activation.name in ("relu", "relu6", "hardtanh", "square", "abs")
-    return Truth.REFUTED if flat else Truth.UNDECIDED
-
-
-@lru_cache(maxsize=64)
-def _facts(activation: Activation) -> ActivationFacts | None:
-    return analyse(activation)
+    return Truth.REFUTED if rises and falls else Truth.UNDECIDED
 
 
 def _exponents(expression: sp.Expr) -> frozenset[int] | None:
@@ -134,16 +126,16 @@ def _exponents(expression: sp.Expr) -> frozenset[int] | None:
         return frozenset({0})
     if expression.is_Symbol:
         return frozenset({1})
-    inner = [_exponents(each) for each in expression.args]
     if isinstance(expression, sp.Add):
+        inner = [_exponents(each) for each in expression.args]
         found = [each for each in inner if each is not None]
         return frozenset().union(*found) if len(found) == len(inner) else None
     if isinstance(expression, sp.Mul):
-        return _product(inner)
+        return _product([_exponents(each) for each in expression.args])
     if isinstance(expression, sp.Pow):
-        power = expression.args[1]
+        base, power = expression.args
         whole = power.is_Integer and 0 <= int(power) <= _MAX_EXPONENT
-        return _product([inner[0]] * int(power)) if whole else None
+        return _product([_exponents(base)] * int(power)) if whole else None
     return None
 
 

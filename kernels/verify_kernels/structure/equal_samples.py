@@ -75,7 +75,19 @@ def proves_distinct_rows(inputs: Inputs) -> Evidence:
 
 
 def equal_pair(matrices: Sequence[Array], count: int) -> tuple[int, int] | None:
-    """Return the first two rows that are equal in every matrix, or None.
+    """Return the first sample that equals an earlier one, as (earlier, it), or None.
+
+    Args:
+        matrices: as for `first_equal`.
+        count: of rows.
+    """
+    first = first_equal(matrices, count)
+    repeated = np.flatnonzero(first != np.arange(count))
+    return (int(first[repeated[0]]), int(repeated[0])) if len(repeated) else None
+
+
+def first_equal(matrices: Sequence[Array], count: int) -> Array:
+    """Return for each row the first row that equals it in every matrix.
 
     Unequal digests prove that rows differ; equal ones are compared entry by entry.
 
@@ -83,9 +95,8 @@ def equal_pair(matrices: Sequence[Array], count: int) -> tuple[int, int] | None:
         matrices: of equally many rows: float64 without -0.0, int64, or Python integers.
         count: of rows.
     """
-    if not matrices:
-        return (0, 1) if count > 1 else None
-    kept = [np.ascontiguousarray(each) for each in matrices]
+    kept = [np.ascontiguousarray(each) for each in matrices if each.shape[1]]
+    first = np.arange(count)
     seen: dict[bytes, list[int]] = {}
     for j in range(count):
         digest = hashlib.blake2b(digest_size=16)
@@ -95,6 +106,8 @@ def equal_pair(matrices: Sequence[Array], count: int) -> tuple[int, int] | None:
         before = seen.setdefault(digest.digest(), [])
         for i in before:
             if all(bool((each[i] == each[j]).all()) for each in kept):
-                return i, j
-        before.append(j)
-    return None
+                first[j] = i
+                break
+        else:
+            before.append(j)
+    return first

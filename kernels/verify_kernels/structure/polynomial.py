@@ -165,7 +165,7 @@ def polynomial_dimension(
     if degrees is None:
         return _open("the features are not polynomials of a moderate degree in the samples")
     degrees = degrees | _ZERO if bias else degrees
-    columns = _varying(frontier.rows())
+    columns = varying(frontier.rows())
     width = sum(each.shape[1] for each in columns)
     count = sum(math.comb(width + k - 1, k) if width else int(k == 0) for k in sorted(degrees))
     span = Span(tuple(sorted(degrees)), width, count)
@@ -187,7 +187,7 @@ def _listed(degrees: tuple[int, ...]) -> str:
     return ", ".join(map(str, degrees))
 
 
-def _varying(rows: list[ExactArray]) -> list[ExactArray]:
+def varying(rows: list[ExactArray]) -> list[ExactArray]:
     """Leave out entries that are zero in every sample: their monomials vanish."""
     found = []
     for each in rows:
@@ -233,10 +233,11 @@ def _pivots(products: list[list[int]], span: Span) -> list[int]:
     reduced = [
         [sum(pow(v, k, PRIME) for k in span.degrees) % PRIME for v in row] for row in products
     ]
-    echelon, rank = nmod_mat(len(reduced), len(reduced), sum(reduced, []), PRIME).rref()
+    n = len(reduced)
+    echelon, rank = nmod_mat(n, n, [v for row in reduced for v in row], PRIME).rref()
     found = []
     for i in range(rank):
-        row = (j for j in range(len(reduced)) if int(echelon[i, j]) != 0)
+        row = (j for j in range(n) if int(echelon[i, j]) != 0)
         found.append(next(row))
     return found
 
