@@ -19,6 +19,7 @@ from verify_conditions.expressivity.ee_phases import Draw, Phase
 if TYPE_CHECKING:
     from verify_conditions.expressivity.training import EEWrapper
 
+_ABOUT = ("proved", "rung", "why", "structural", "seconds")
 _PLAIN = ("steps", "exploited", "voids", "_distance", "_digest", "_flags")
 
 
@@ -88,7 +89,7 @@ def _proof(proof: RankProof) -> dict[str, Any]:
         "network": {name: _tensor(array) for name, array in given.network.items()},
         "sigma_n": [hex_of(proof.sigma_n.lo), hex_of(proof.sigma_n.hi)],
         "sigma_max": [hex_of(proof.sigma_max.lo), hex_of(proof.sigma_max.hi)],
-        **{name: getattr(proof, name) for name in ("proved", "rung", "why", "seconds")},
+        **{name: getattr(proof, name) for name in _ABOUT},
     }
 
 
@@ -103,12 +104,8 @@ def _read_proof(state: Mapping[str, Any]) -> RankProof:
     }
     return RankProof(
         Certificate.from_json(state["certificate"], arrays=arrays, network=network),
-        state["proved"],
-        state["rung"],
-        state["why"],
-        ends["sigma_n"],
-        ends["sigma_max"],
-        state["seconds"],
+        **ends,
+        **{name: state[name] for name in _ABOUT},
     )
 
 

@@ -175,7 +175,10 @@ class EEWrapper:
         words.check_last(graph, self.last)
         data = words.as_data(self.X, self.y)
         name = f"{type(self.model).__name__} after draw {len(self.draws)}, step {self.steps}"
-        proof = words.prove_rank(graph, data, self.loss, budget=self.budget, file=name)
+        frozen = "none" if self.trained == set(self.hidden) else None
+        proof = words.prove_rank(
+            graph, data, self.loss, frozen=frozen, budget=self.budget, file=name
+        )
         self.proof = proof
         self.draws[-1] = replace(self.draws[-1], proved=proof.proved, why=proof.why)
         if proof.proved:
