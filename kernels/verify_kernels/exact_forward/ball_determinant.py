@@ -181,7 +181,7 @@ def _smallest_singular(entries: Any) -> Enclosure | None:
     trace = power.trace()
     if not (trace.is_finite() and trace > 0):
         return None
-    exponent = -arb(2) ** -(_SQUARINGS + 1)
+    exponent = -(arb(2) ** -(_SQUARINGS + 1))
     low = (exponent * trace.log()).exp()
     high = (exponent * (trace / n).log()).exp()
     with precision(_SHORT):

@@ -25,7 +25,7 @@ from verify_kernels.exact_forward.rational import (
     fraction,
     matrix_rows,
 )
-from verify_kernels.exact_forward.walk import Arithmetic, Move, OutsideError, apply, values_at
+from verify_kernels.exact_forward.walk import Arithmetic, Mask, Move, OutsideError, apply, values_at
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.two_layer.balls import precision
 
@@ -148,7 +148,7 @@ class Balls(Arithmetic):
         """Return the sum over the last axis."""
         return np.add.reduce(a, axis=-1)
 
-    def largest(self, a: Objects, node: Node) -> Objects:
+    def largest(self, a: Objects, inside: Mask, node: Node) -> Objects:
         """Return the maximum over the last axis."""
         flat = a.reshape(-1, a.shape[-1])
         found = []
@@ -163,7 +163,7 @@ class Balls(Arithmetic):
         """Apply an activation."""
         return filled([image(activation, each) for each in a.flat], a.shape)
 
-    def rounded(self, a: Objects, how: str) -> Objects:
+    def rounded(self, a: Objects, how: str, node: Node) -> Objects:
         """Round to whole numbers."""
         return filled([_rounded(each, how) for each in a.flat], a.shape)
 

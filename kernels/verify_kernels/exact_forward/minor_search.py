@@ -111,9 +111,7 @@ def _reduce_block(table: list[list[Any]], used: set[int]) -> list[int] | None:
         for other, values in enumerate(table):
             if other != k and values[column] != 0:
                 factor = values[column]
-                table[other] = [
-                    (a - factor * b).mid() for a, b in zip(values, row, strict=True)
-                ]
+                table[other] = [(a - factor * b).mid() for a, b in zip(values, row, strict=True)]
     return pivots
 
 

@@ -20,7 +20,7 @@ from verify.network.graph import Graph, Node
 from verify.network.weights import Array
 from verify_kernels.activation_analysis.tree import Node as Tree
 from verify_kernels.activation_analysis.tree import postorder, tree_of
-from verify_kernels.exact_forward.walk import Arithmetic, Move, OutsideError, apply, values_at
+from verify_kernels.exact_forward.walk import Arithmetic, Mask, Move, OutsideError, apply, values_at
 from verify_kernels.forward.inputs import Inputs
 
 Objects = Any  # NumPy array of fmpq
@@ -160,7 +160,7 @@ class Rationals(Arithmetic):
         """Return the sum over the last axis."""
         return np.add.reduce(a, axis=-1)
 
-    def largest(self, a: Objects, node: Node) -> Objects:
+    def largest(self, a: Objects, inside: Mask, node: Node) -> Objects:
         """Return the maximum over the last axis."""
         return np.maximum.reduce(a, axis=-1)
 
@@ -169,7 +169,7 @@ class Rationals(Arithmetic):
         function = rational_function(activation)
         return filled([function(value) for value in a.flat], a.shape)
 
-    def rounded(self, a: Objects, how: str) -> Objects:
+    def rounded(self, a: Objects, how: str, node: Node) -> Objects:
         """Round to whole numbers."""
         function = _ROUNDINGS[how]
         return filled([fmpq(function(value)) for value in a.flat], a.shape)

@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verify.errors import VerifyError
 from verify.network.activation import Activation
@@ -21,6 +22,7 @@ from verify.network.weights import Array
 from verify_kernels.exact_forward.windows import OUTSIDE, Places, adaptive, repeated_inside, sliding
 
 Value = Any
+Mask = NDArray[np.bool_]
 Move = Callable[..., Any]  # rearranges entries of arrays
 
 
@@ -72,15 +74,15 @@ class Arithmetic(ABC):
         """Return the sum over the last axis."""
 
     @abstractmethod
-    def largest(self, a: Value, node: Node) -> Value:
-        """Return the maximum over the last axis."""
+    def largest(self, a: Value, inside: Mask, node: Node) -> Value:
+        """Return the maximum over the last axis; entries not inside repeat another one."""
 
     @abstractmethod
     def activation(self, a: Value, activation: Activation, node: Node) -> Value:
         """Apply an activation."""
 
     @abstractmethod
-    def rounded(self, a: Value, how: str) -> Value:
+    def rounded(self, a: Value, how: str, node: Node) -> Value:
         """Round to whole numbers."""
 
     def exponential(self, a: Value) -> Value:
@@ -260,7 +262,7 @@ def _average(by: Arithmetic, node: Node, values: Any, tensors: Tensors, shapes: 
 def _max(by: Arithmetic, node: Node, values: Any, tensors: Tensors, shapes: Shapes) -> Value:
     places, axes = _pool_places(node, shapes[0])
     windows = _gathered(by, values[0], repeated_inside(places), axes)
-    found = by.largest(windows, node)
+    found = by.largest(windows, places != OUTSIDE, node)
     return by.moved(lambda a: a.reshape(len(a), *node.shape), found)
 
 
@@ -342,7 +344,7 @@ def _activation(by: Arithmetic, node: Node, values: Any, tensors: Tensors, shape
 
 
 def _round(by: Arithmetic, node: Node, values: Any, tensors: Tensors, shapes: Shapes) -> Value:
-    return by.rounded(values[0], node.attributes["how"])
+    return by.rounded(values[0], node.attributes["how"], node)
 
 
 def _softmax(by: Arithmetic, node: Node, values: Any, tensors: Tensors, shapes: Shapes) -> Value:
