@@ -20,6 +20,8 @@ from verify.readers.tensors import MAX_TENSORS, StoredTensor, check_shape, shown
 # An operator has at most some twenty attributes and inputs; Concat joins some hundreds.
 MAX_ATTRIBUTES = 64
 MAX_INPUTS = 10_000
+# Numbers that operators may make out of nothing: 128 MiB.
+FREE = 2**24
 _STANDARD = ("", "ai.onnx")
 # AttributeProto.AttributeType to the field that holds the value.
 _FIELDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
@@ -49,6 +51,8 @@ class GraphReader:
     batch: int | None = None
     values: dict[str, Value] = field(default_factory=dict)
     aliases: list[tuple[str, str]] = field(default_factory=list)
+    held: int = 0
+    spent: int = 0
 
     def graph(self) -> Graph:
         """Return the canonical graph.
@@ -92,6 +96,7 @@ class GraphReader:
             tensor = parse_tensor(proto, self.external, where)
             self.stored[name] = tensor
             values, known = native(tensor), self.parameters
+            self.held += values.size
             literal = values.size == 1 if known is None else name not in known
             self.values[name] = Known(values, tensor.dtype, name, literal)
 
@@ -134,6 +139,7 @@ class GraphReader:
     def _read_node(self, number: int, node: Any) -> None:
         name = node.name or f"number {number + 1}"
         where = f"{self.where}, operator {shown(name)} ({shown(node.op_type, 40)[1:-1]})"
+        before = len(self.draft.steps)
         try:
             call = self._call(node, name, where)
             found = self._translate(call)
@@ -150,7 +156,20 @@ class GraphReader:
                 f"{where}: expected no attribute {shown(call.rest()[0])}, but got one; "
                 "what it changes is not covered"
             )
+        self._spend(before, found, where)
         self._define(node, found if isinstance(found, list) else [found], where)
+
+    def _spend(self, before: int, found: Any, where: str) -> None:
+        """Refuse a file whose operators make far more numbers than it stores."""
+        new = self.draft.steps[before:]
+        self.spent += sum(v.size for step in new for _, v in step.tensors.values())
+        if isinstance(found, Known) and found.values.base is None:
+            self.spent += found.values.size * (16 if found.values.dtype == object else 1)
+        if self.spent > FREE + 8 * self.held:
+            raise InputError(
+                f"{where}: expected operators that use each stored number a few times, but got "
+                f"{self.spent} numbers in use"
+            )
 
     def _define(self, node: Any, found: list[Any], where: str) -> None:
         for output in node.output:

@@ -64,7 +64,7 @@ def _plus(draft: Draft, product: Flow, added: Any, beta: Fraction, name: str) ->
 
 
 def _matmul(draft: Draft, call: Call) -> Flow:
-    """Return the product of samples with a stored matrix, on their last axis or on the one before."""
+    """Return the product with a stored matrix, on the last axis or on the one before."""
     first, second = call.value(0), call.value(1)
     if isinstance(first, Flow) and isinstance(second, Known):
         matrix = _matrix(second)
@@ -91,7 +91,9 @@ def _conv(draft: Draft, call: Call) -> Flow:
     node, weight, bias = call.flow(0).node, call.known(1), call.optional(2)
     kernel = call.integers("kernel_shape", list(weight.shape[2:]))
     if tuple(kernel or ()) != weight.shape[2:]:
-        raise InputError(f"expected kernel_shape {list(weight.shape[2:])}, but got {kernel}")
+        raise InputError(
+            f"expected kernel_shape {list(weight.shape[2:])}, but got {(kernel or [])[:8]}"
+        )
     window = _window(call, weight.shape[2:], draft.shape(node)[1:])
     window["groups"] = call.integer("group", 1)
     del window["kernel"]
@@ -143,7 +145,7 @@ def _same_padding(
 
 
 def _batch_norm(draft: Draft, call: Call) -> Flow:
-    """Return batch normalisation; with several outputs, before operator set 14, in training form."""
+    """Return batch normalisation; before operator set 14 several outputs mean training form."""
     node = call.flow(0).node
     weight, bias, mean, variance = (call.known(place) for place in range(1, 5))
     training = call.integer("training_mode", 0)

@@ -107,7 +107,7 @@ def _squeeze(draft: Draft, call: Call, batch: int | None) -> Flow:
     else:
         places = {sample_axis(axis, shape) for axis in axes}
     if any(shape[k] != 1 for k in places):
-        raise InputError(f"expected axes with one entry, but got {axes} of {shape}")
+        raise InputError(f"expected axes with one entry, but got {axes} of {shape}"[:300])
     kept = tuple(size for k, size in enumerate(shape) if k not in places)
     return Flow(draft.reshape(flow.node, kept), flow.whole)
 

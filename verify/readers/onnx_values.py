@@ -19,6 +19,8 @@ from verify.errors import InputError
 from verify.readers.graph_patterns import printed
 from verify.readers.tensors import StoredTensor, shown
 
+# Numbers in one attribute: places, sizes and amounts of a few axes, or the parts of a split.
+MAX_LISTED = 1_000
 # What a shape computation handles; a weight is never computed from other weights.
 MAX_FOLDED = 2**16
 
@@ -197,9 +199,13 @@ class Call:
     def integers(self, name: str, default: Sequence[int] | None = None) -> list[int] | None:
         """Return an attribute of whole numbers."""
         found = self.take(name, list, default)
-        if found is not None and not all(isinstance(entry, int) for entry in found):
-            raise InputError(f"expected attribute {name} as whole numbers, but got another type")
-        return None if found is None else list(found)
+        if found is None:
+            return None
+        if len(found) > MAX_LISTED or not all(isinstance(entry, int) for entry in found):
+            raise InputError(
+                f"expected attribute {name} as at most {MAX_LISTED} whole numbers, but got others"
+            )
+        return list(found)
 
     def fraction(self, name: str, default: str) -> Fraction:
         """Return a real attribute as the decimal that it prints as."""
