@@ -82,6 +82,8 @@ class LinearMap:
     def __call__(self, state: State) -> State:
         """Apply the layer to the last axis.
 
+        Channels are told for a single position only, where the last axis is the first one too.
+
         Error bound:
             P = fl(fl(M W^T) + b); ||z_i - P_i||_2 <= S rho_i + gamma_{k+2}(||M_i||_F ||W||_F +
             sqrt(p) ||b||) + sqrt(p m) tau_k for p positions, S >= ||W||_2,
@@ -94,7 +96,7 @@ class LinearMap:
         P = mid.reshape(-1, k) @ self.transposed
         if self.device_bias is not None:
             P += self.device_bias
-        return linear_state(
+        after = linear_state(
             P.reshape(len(mid), *state.shape[:-1], m),
             Channels(
                 operator=self.operator,
@@ -109,6 +111,9 @@ class LinearMap:
             ),
             state.why,
         )
+        if len(state.shape) > 1:
+            after.channels = None
+        return after
 
 
 def underflow(k: int, sizes: Array, largest: float) -> Array:

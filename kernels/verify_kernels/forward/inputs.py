@@ -61,8 +61,8 @@ def _exact(given: np.ndarray) -> Array:
     values = np.asarray(given, dtype=np.float64)
     finite = np.isfinite(values)
     if not finite.all():
-        place = [int(k) for k in np.argwhere(~finite)[0]]
+        place = tuple(int(k) for k in np.argwhere(~finite)[0])
         raise InputError(
-            f"Inputs.of: expected finite numbers, but got {float(values[tuple(place)])!r} at {place}"
+            f"Inputs.of: expected finite numbers, but got {float(values[place])!r} at {list(place)}"
         )
     return values

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
 from fractions import Fraction
 from typing import Any
 
@@ -12,12 +11,11 @@ import numpy as np
 from verify.network.graph import Graph, Node
 from verify_kernels._rounding import ETA, U
 from verify_kernels.backend import get_backend
-from verify_kernels.forward.activations import activate
-from verify_kernels.forward.dense import LinearMap
 from verify_kernels.forward.features import Features
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.forward.radii import host, plus, root, row_norms, times
 from verify_kernels.forward.state import State
+from verify_kernels.forward.steps import OPERATIONS, unknown
 from verify_kernels.self_test import check_arithmetic
 from verify_kernels.spectral_norm import PRODUCTS
 
@@ -33,17 +31,21 @@ class Pass:
         place: the node whose value is asked for.
         backend: of norm proofs; every one is rigorous.
         xp: the array module of the linear maps.
+        count: all samples, for choosing between bounds of different cost.
     """
 
-    def __init__(self, graph: Graph, place: int, backend: str, xp: Any) -> None:
+    def __init__(self, graph: Graph, place: int, backend: str, xp: Any, count: int) -> None:
         """Find what the place needs; maps are prepared when they are first used."""
         self.graph, self.place, self.backend, self.xp = graph, place, backend, xp
+        self.count, self.rows = count, 0
         self.needed = _needed(graph, place)
         self.maps: dict[int, Any] = {}
+        self._users: dict[int, int] = {}
 
     def states(self, inputs: Inputs, rows: slice) -> State:
         """Return the state of the place for some of the samples."""
-        users = _users(self.graph, self.needed)
+        self._users = users = _users(self.graph, self.needed)
+        self.rows = rows.stop - rows.start
         found: dict[int, State] = {}
         for k in self.needed:
             node = self.graph.nodes[k]
@@ -62,6 +64,10 @@ class Pass:
         if operation is None:
             return unknown(states[0], node, self.xp, f"{node.name}: {node.op} is not enclosed")
         return operation(self, k, node, states)
+
+    def is_last_use(self, k: int) -> bool:
+        """Whether the node that is being computed is the only one left that reads node k."""
+        return self._users[k] == 1 and k != self.place
 
     def tensor(self, node: Node, slot: str) -> Any:
         """Return a stored tensor of a node, or None."""
@@ -107,37 +113,7 @@ def enter(inputs: Inputs, rows: slice, xp: Any) -> State:
     return State(xp.asarray(quotient), rho, True)
 
 
-def unknown(state: State, node: Node, xp: Any, why: str) -> State:
-    """Return a state of which nothing is known."""
-    n = len(state.rho)
-    return State(xp.zeros((n, *node.shape)), np.full(n, np.inf), True, why=state.why or why)
-
-
-def _linear(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    if k not in walk.maps:
-        weight, bias = walk.tensor(node, "weight"), walk.tensor(node, "bias")
-        walk.maps[k] = LinearMap(weight, bias, walk.backend, walk.xp)
-    after: State = walk.maps[k](states[0])
-    return after
-
-
-def _activation(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    return activate(states[0], node.attributes["activation"], walk.xp)
-
-
-def _reshape(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    (state,) = states
-    mid = state.mid.reshape(len(state.rho), *node.shape)
-    entries = state.entries if state.shape == tuple(node.shape) else None
-    return State(mid, state.rho, entries=entries, why=state.why, _norms=state._norms)
-
-
-Operation = Callable[[Pass, int, Node, list[State]], State]
-OPERATIONS: Mapping[str, Operation] = {
-    "linear": _linear, "activation": _activation, "reshape": _reshape,
-}  # fmt: skip
-
-
+@np.errstate(all="ignore")
 def enclose_features(
     graph: Graph, place: int, inputs: Inputs, *, backend: str = "auto", xp: Any = None
 ) -> Features:
@@ -171,7 +147,7 @@ def enclose_features(
     check_arithmetic(backend, size=max(graph.dimension, 1))
     if xp is None:
         xp = _array_module(backend)
-    walk = Pass(graph, place, backend, xp)
+    walk = Pass(graph, place, backend, xp, inputs.count)
     largest = max(int(np.prod(graph.nodes[k].shape)) for k in walk.needed)
     batch = max(1, BATCH_ENTRIES // largest)
     n, m = inputs.count, int(np.prod(graph.nodes[place].shape))
