@@ -1,6 +1,6 @@
 """The tangent kernel of a network on data, and whether targets lie in the Jacobian's range."""
 
-from verify_kernels.tangent_kernel.alignment import alignment as alignment
+from verify_kernels.tangent_kernel.aligned_targets import alignment as alignment
 from verify_kernels.tangent_kernel.exact import rational_gram as rational_gram
 from verify_kernels.tangent_kernel.gram import TangentGram as TangentGram
 from verify_kernels.tangent_kernel.gram import enclose_tangent_gram as enclose_tangent_gram
