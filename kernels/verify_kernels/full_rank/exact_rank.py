@@ -29,6 +29,7 @@ from verify_kernels.matrix import as_matrix
 WITNESS = "exact-rank"
 LARGEST = 256  # the largest minor for which kernel vectors are computed
 WORK = 2**20  # rank^2 times kernel vectors, at most
+SEED = 1961
 STORED_BITS = 2**23  # a larger kernel is not stored; it follows from the rows and columns
 
 
@@ -68,16 +69,16 @@ def enclose_rank(matrix: ArrayLike) -> Evidence:
             assumed.
     """
     given = as_matrix(matrix, where="enclose_rank")
-    found = best_modular_rank(given)
+    found = best_modular_rank(given, primes=1)
     if found.rank == min(given.shape):
-        return Evidence(
-            Enclosure.exact(found.rank),
-            witness=Witness(MODULAR, rank_data(found)),
-            assumes=(PRODUCTS,),
-            how=f"rank modulo the prime {found.prime}",
-        )
+        return _full(found)
     rows, columns = proportional_rows(given), proportional_rows(given.T)
     upper = min(len(rows.kept), len(columns.kept))
+    if found.rank < upper:
+        again = best_modular_rank(given, primes=1, skip=1)
+        found = again if again.rank > found.rank else found
+        if found.rank == min(given.shape):
+            return _full(found)
     data: dict[str, Any] = rank_data(found)
     how = f"rank modulo the prime {found.prime} below, zero and proportional lines above"
     turned = len(columns.kept) < len(rows.kept)
@@ -102,23 +103,19 @@ def enclose_rank(matrix: ArrayLike) -> Evidence:
 def proportional_rows(matrix: Array) -> Lines:
     """Find zero rows and exactly proportional rows.
 
-    Candidates are rows that agree modulo a prime after division by their first entry that is
-    not 0 there; every one is then compared in exact arithmetic.
+    Candidates are rows whose random sums modulo a prime agree after division by their first
+    entry that is not 0 there; every one is then compared in exact arithmetic.
     """
-    p = choose_prime(PANEL)
-    images = np.asarray(residues(matrix, p), dtype=np.int64) % p
     classes: dict[bytes, list[int]] = {}
     kept: list[int] = []
     zero: list[int] = []
     multiples: list[tuple[int, int]] = []
-    for i, image in enumerate(images):
-        if not matrix[i].any():
+    empty = ~matrix.any(axis=1)
+    for i, mark in enumerate(_fingerprints(matrix)):
+        if empty[i]:
             zero.append(i)
             continue
-        places = np.flatnonzero(image)
-        if places.size:
-            image = image * pow(int(image[places[0]]), -1, p) % p
-        alike = classes.setdefault(image.tobytes(), [])
+        alike = [] if mark is None else classes.setdefault(mark, [])
         match = next((k for k in alike if _proportional(matrix[i], matrix[k])), None)
         if match is None:
             alike.append(i)
@@ -126,6 +123,23 @@ def proportional_rows(matrix: Array) -> Lines:
         else:
             multiples.append((i, match))
     return Lines(tuple(kept), tuple(zero), tuple(multiples))
+
+
+def _fingerprints(matrix: Array) -> list[bytes | None]:
+    """Return equal marks for proportional rows; None for rows that are 0 modulo the prime."""
+    p = choose_prime(PANEL)
+    n, m = matrix.shape
+    images = residues(matrix, p)
+    weights = np.random.default_rng(SEED).integers(-(p // 2), p // 2, (m, 3)).astype(np.float64)
+    sums = np.zeros((n, 3), dtype=np.int64)
+    for j in range(0, m, PANEL):  # sums of PANEL products are exact
+        sums = (sums + (images[:, j : j + PANEL] @ weights[j : j + PANEL]).astype(np.int64)) % p
+    first = np.argmax(images != 0.0, axis=1) if m else np.zeros(n, dtype=np.intp)
+    leads = [int(images[i, j]) if m else 0 for i, j in enumerate(first)]
+    return [
+        (row * pow(lead, -1, p) % p).tobytes() if lead else None
+        for row, lead in zip(sums, leads, strict=True)
+    ]
 
 
 def _proportional(a: Array, b: Array) -> bool:
@@ -136,6 +150,15 @@ def _proportional(a: Array, b: Array) -> bool:
     p, q = Fraction(float(a[first])), Fraction(float(b[first]))
     return all(
         Fraction(float(x)) * q == Fraction(float(y)) * p for x, y in zip(a, b, strict=True) if x
+    )
+
+
+def _full(found: ModularRank) -> Evidence:
+    return Evidence(
+        Enclosure.exact(found.rank),
+        witness=Witness(MODULAR, rank_data(found)),
+        assumes=(PRODUCTS,),
+        how=f"rank modulo the prime {found.prime}",
     )
 
 

@@ -36,7 +36,7 @@ from verify_kernels.full_rank.primes import (
 from verify_kernels.matrix import as_matrix
 from verify_kernels.self_test import check_arithmetic
 
-PANEL = 128  # rows eliminated together: the inner dimension of the large products
+PANEL = 256  # rows eliminated together: the inner dimension of the large products
 BLOCK = 16  # rows eliminated by compiled code
 STRIP = 2**18  # entries of a product held at a time
 PRODUCTS = "matrix products are conventional (checked by a self-test, not proved)"
@@ -80,8 +80,10 @@ def modular_rank(matrix: ArrayLike, *, primes: int = 2) -> Evidence:
     )
 
 
-def best_modular_rank(matrix: Array, *, primes: int = 2) -> ModularRank:
-    """Return the largest rank over the first primes, ending at the first that gives full rank.
+def best_modular_rank(matrix: Array, *, primes: int = 2, skip: int = 0) -> ModularRank:
+    """Return the largest rank over some primes, ending at the first that gives full rank.
+
+    The primes are the largest that fit, after ``skip`` of them.
 
     Raises:
         BackendError: as `modular_rank`.
@@ -89,7 +91,7 @@ def best_modular_rank(matrix: Array, *, primes: int = 2) -> ModularRank:
     check_arithmetic("numpy")
     found: list[ModularRank] = []
     for attempt in range(max(1, primes)):
-        p = choose_prime(PANEL, skip=attempt)
+        p = choose_prime(PANEL, skip=skip + attempt)
         found.append(_eliminate(residues(matrix, p), p))
         if found[-1].rank == min(matrix.shape):
             break
