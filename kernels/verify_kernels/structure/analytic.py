@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from verify.network import Activation
 from verify.verdict import Truth
-from verify_kernels.activation_analysis import ActivationFacts, analyse
+from verify_kernels.activation_analysis import ActivationFacts, analyse, analyse_expression
 
 if TYPE_CHECKING:
     import sympy as sp
@@ -40,6 +40,7 @@ _NOT_POLYNOMIAL = frozenset({*_ENTIRE, *WHY_NOT_ANALYTIC})
 _FLAT = ("relu", "relu6", "hardtanh", "square", "abs")
 _EVERYWHERE = ("exp", "sin", "cos", "tanh", "sinh", "cosh", "atan", "erf", "erfc")
 _MAX_EXPONENT = 64
+_POSITIVE, _NONNEGATIVE = 2, 1
 
 
 def is_analytic(activation: Activation) -> Truth:
@@ -172,31 +173,41 @@ def _analytic(expression: sp.Expr) -> bool:
 
 
 def _analytic_and_positive(expression: sp.Expr) -> bool:
-    return _analytic(expression) and _sign(expression) > 0
+    if not _analytic(expression):
+        return False
+    if _sign(expression) == _POSITIVE:
+        return True
+    if not expression.free_symbols:
+        return False
+    facts = analyse_expression(expression)
+    return facts.defined is Truth.PROVED and facts.d0.inf.value.lo > 0
 
 
-def _sign(expression: sp.Expr) -> float:
-    """Return 1 if positive for all z is proved, 0.5 if nonnegative is, else 0."""
+def _sign(expression: sp.Expr) -> int:
+    """Return 2 if the expression is proved positive for all z, 1 if nonnegative, else 0."""
     import sympy as sp
 
     if expression.is_Rational:
-        return 1.0 if expression > 0 else 0.5 if expression == 0 else 0.0
-    if isinstance(expression, sp.NumberSymbol):
-        return 1.0
-    name = type(expression).__name__
-    if name in ("exp", "cosh"):
-        return 1.0
+        return _POSITIVE if expression > 0 else _NONNEGATIVE if expression == 0 else 0
+    if isinstance(expression, sp.NumberSymbol) or type(expression).__name__ in ("exp", "cosh"):
+        return _POSITIVE
     if isinstance(expression, sp.Add):
         signs = [_sign(each) for each in expression.args]
-        return 0.0 if min(signs) == 0.0 else max(signs)
+        return 0 if min(signs) == 0 else max(signs)
     if isinstance(expression, sp.Mul):
         return min(_sign(each) for each in expression.args)
     if isinstance(expression, sp.Pow):
-        base, power = expression.args
-        if base is sp.E:
-            return 1.0
-        inner = _sign(base)
-        if power.is_Rational and (power > 0 or inner == 1.0) and inner > 0:
-            return inner
-        return 0.5 if power.is_Integer and power > 0 and int(power) % 2 == 0 else 0.0
-    return 0.0
+        return _sign_of_power(*expression.args)
+    return 0
+
+
+def _sign_of_power(base: sp.Expr, power: sp.Expr) -> int:
+    import sympy as sp
+
+    inner = _sign(base)
+    if base is sp.E or (power.is_Rational and inner == _POSITIVE):
+        return _POSITIVE
+    if power.is_Rational and power > 0 and inner == _NONNEGATIVE:
+        return _NONNEGATIVE
+    even = power.is_Integer and power > 0 and int(power) % 2 == 0
+    return _NONNEGATIVE if even else 0

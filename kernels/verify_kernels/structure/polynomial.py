@@ -29,7 +29,7 @@ from verify_kernels.structure.fixed_maps import find_frontier, needed, per_sampl
 MAX_DEGREE = 512
 # Above these the exact rank of the n x n matrix costs more than some seconds.
 MAX_SAMPLES = 600
-MAX_SOLVE_BITS = 50_000_000
+MAX_SOLVE_BITS = 150_000_000
 PRIME = 2**61 - 1
 """A prime; a set of rows that is independent modulo it is independent."""
 

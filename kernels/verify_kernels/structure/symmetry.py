@@ -107,21 +107,35 @@ def _told(law: Law) -> str:
 
 def _classes(rows: list[ExactArray], count: int, law: Law) -> Classes:
     numbers = [each.numbers for each in rows]
-    size = np.ones(count, dtype=np.int64)
-    if law.degree is not None and rows:
-        common = common_denominator(rows)
-        whole = np.concatenate([over(each, common) for each in rows], axis=1)
-        check_size(whole.size if whole.dtype == object else 0, largest(whole).bit_length())
-        size = np.gcd.reduce(whole, axis=1)
-        size = np.where(size == 0, 1, size)
-        numbers = [whole // size[:, None]]
     sign = _signs(numbers, count)
-    if law.parity is not None:
-        turn = np.where(sign < 0, -1, 1)[:, None]
-        numbers = [each * turn + (0.0 if each.dtype == np.float64 else 0) for each in numbers]
-    else:
-        sign = abs(sign)
-    return Classes(first_equal(numbers, count), sign, size)
+    turn = np.where(sign < 0, -1, 1)[:, None] if law.parity is not None else np.ones((count, 1))
+    sign = sign if law.parity is not None else abs(sign)
+    if law.degree is None:
+        turned = [each * turn.astype(np.int64) for each in numbers]
+        plain = [each + 0.0 if each.dtype == np.float64 else each for each in turned]
+        return Classes(first_equal(plain, count), sign, np.ones(count, dtype=np.int64))
+    # Multiples of one direction have one pattern of signs: the others need no exact comparison.
+    patterns = [(np.sign(each) * turn).astype(np.int8) for each in numbers]
+    first = first_equal(patterns, count)
+    shared = np.flatnonzero(np.bincount(first, minlength=count)[first] > 1)
+    size = np.ones(count, dtype=object)
+    if len(shared):
+        whole, sizes = _primitive([each.moved(each.numbers[shared]) for each in rows])
+        size[shared] = sizes
+        directions = whole * turn[shared].astype(np.int64)
+        first = np.arange(count)
+        first[shared] = shared[first_equal([directions], len(shared))]
+    return Classes(first, sign, size)
+
+
+def _primitive(rows: list[ExactArray]) -> tuple[Array, Array]:
+    """Return rows of whole numbers without a common divisor, and the divisors."""
+    common = common_denominator(rows)
+    whole = np.concatenate([over(each, common) for each in rows], axis=1)
+    check_size(whole.size if whole.dtype == object else 0, largest(whole).bit_length())
+    size = np.gcd.reduce(whole, axis=1)
+    size = np.where(size == 0, 1, size)
+    return whole // size[:, None], size
 
 
 def _signs(matrices: list[Array], count: int) -> Array:
