@@ -153,6 +153,14 @@ def _cast(draft: Draft, call: Call) -> Flow:
     return Flow(draft.add("sub", (above, below)), whole=True)
 
 
+def _cast_like(draft: Draft, call: Call) -> Flow:
+    """Return the value itself: its type stays among the floating-point types."""
+    flow, other = call.flow(0), call.value(1)
+    if flow.whole or not (isinstance(other, Flow) and not other.whole):
+        raise InputError("expected a cast between real numbers of the sample, but got another")
+    return flow
+
+
 def _is_number(known: Known, shape: Shape) -> bool:
     return known.literal and known.values.size == 1 and known.values.ndim <= len(shape) + 1
 
@@ -292,7 +300,8 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_PLAIN, _plain), **dict.fromkeys(_ROUNDINGS, _rounded),
     "LeakyRelu": _leaky_relu, "Elu": _elu, "Celu": _celu, "Selu": _selu, "Gelu": _gelu,
     "HardSigmoid": _hard_sigmoid, "Clip": _clip, "Max": _max_min, "Min": _max_min,
-    "PRelu": _prelu, "Pow": _power, "Cast": _cast, "Identity": _same, "Neg": _negated,
+    "PRelu": _prelu, "Pow": _power, "Cast": _cast, "CastLike": _cast_like, "Identity": _same,
+    "Neg": _negated,
     "Add": _binary("add"), "Sub": _binary("sub"), "Mul": _binary("mul"), "Div": _binary("div"),
     "Sum": _sum, "Greater": _greater, "Where": _where,
 }  # fmt: skip

@@ -175,6 +175,27 @@ def _cast(call: Call) -> Known:
     return _cast_to_float(known, FLOATS[to])
 
 
+def cast_like(call: Call, dtype: str) -> Known:
+    """Return a stored value in the type of real samples.
+
+    Raises:
+        InputError: the numbers would change.
+    """
+    call.ignore("saturate")
+    return _cast_to_float(call.known(0), dtype)
+
+
+def _cast_like(call: Call) -> Known:
+    like = call.known(1)
+    call.ignore("saturate")
+    if like.is_float:
+        return _cast_to_float(call.known(0), like.dtype)
+    known = call.known(0)
+    if known.is_float or like.dtype == "bool":
+        raise InputError(f"expected whole numbers, but got {known.dtype} cast to {like.dtype}")
+    return known
+
+
 def _as_whole(known: Known) -> Known:
     if not known.is_float:
         return known
@@ -185,6 +206,8 @@ def _as_whole(known: Known) -> Known:
 
 def _cast_to_float(known: Known, dtype: str) -> Known:
     """Return the numbers in another precision if they are the same numbers, or one decimal."""
+    if known.dtype == dtype:
+        return known
     given = known.values if known.is_float else _small(known)
     with np.errstate(all="ignore"):
         cast = given.astype("float32" if dtype == "bfloat16" else dtype)
@@ -272,6 +295,6 @@ _RULES: dict[str, Callable[[Call], Known]] = {
     "Add": _arithmetic(operator.add), "Sub": _arithmetic(operator.sub),
     "Mul": _arithmetic(operator.mul), "Div": _arithmetic(_exact_division),
     "Equal": _arithmetic(_equal, "bool"), "Where": _arithmetic(lambda c, a, b: a if c else b),
-    "Neg": _negate, "ReduceProd": _product, "Range": _range,
+    "Neg": _negate, "ReduceProd": _product, "Range": _range, "CastLike": _cast_like,
     "Shape": _shape,
 }  # fmt: skip

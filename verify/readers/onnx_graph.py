@@ -12,7 +12,7 @@ from verify.network import Graph
 from verify.network.graph import MAX_NODES
 from verify.readers import onnx_arithmetic, onnx_layers, onnx_shapes
 from verify.readers.graph_patterns import Draft
-from verify.readers.onnx_folding import fold
+from verify.readers.onnx_folding import cast_like, fold
 from verify.readers.onnx_tensors import FLOATS, ExternalFiles, native, parse_tensor
 from verify.readers.onnx_values import BATCH, Call, Flow, Known, Value
 from verify.readers.tensors import MAX_TENSORS, StoredTensor, check_shape, shown
@@ -49,6 +49,7 @@ class GraphReader:
     stored: dict[str, StoredTensor] = field(default_factory=dict)
     draft: Draft = field(default_factory=Draft)
     batch: int | None = None
+    dtype: str = "float32"
     values: dict[str, Value] = field(default_factory=dict)
     aliases: list[tuple[str, str]] = field(default_factory=list)
     held: int = 0
@@ -124,6 +125,7 @@ class GraphReader:
             self.batch = self._size(first)
         shape = tuple(self._size(dim) for dim in rest)
         check_shape(shape, f"{self.where}, input")
+        self.dtype = FLOATS[tensor.elem_type]
         self.values[given.name] = Flow(self.draft.input(shape))
 
     def _size(self, dim: Any) -> int:
@@ -242,6 +244,8 @@ class GraphReader:
         spread = call.op == "Expand" and _names_batch(call)
         if not flows and not spread and call.op in _COVERED:
             return fold(call)
+        if call.op == "CastLike" and isinstance(call.value(0), Known):
+            return cast_like(call, self.dtype)
         if call.op in onnx_arithmetic.RULES:
             return onnx_arithmetic.RULES[call.op](self.draft, call)
         if call.op in onnx_layers.RULES:
