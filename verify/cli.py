@@ -113,7 +113,7 @@ def command(context: click.Context) -> int:
 )
 @click.option("--all-routes", is_flag=True, help="Try expensive routes although it is decided.")
 @click.option(
-    "--trust", is_flag=True, help="For families that need code of your own; no installed one does."
+    "--trust", is_flag=True, help="Import the class that verify.toml declares under [model]."
 )
 @click.option("--allow-undecided", is_flag=True, help="Exit with 0 unless something fails.")
 def check(**options: object) -> int:

@@ -77,6 +77,7 @@ class Request:
             backend=self.backend,
             budget=self.budget,
             all_routes=self.all_routes,
+            trust=self.trust,
         )
 
 
@@ -103,8 +104,6 @@ def check_models(request: Request) -> int:
     renderers = renderers_for(request)
     _limit_threads(request.models)
     uses_run = _uses_run(request)
-    if request.trust:
-        complain("--trust: no installed family needs code of its own, so nothing was imported")
     if request.run_folder is not None and not uses_run:
         complain("--run: no condition of this check looks at a training run; it changes nothing")
     data: Data | None = None
@@ -193,7 +192,12 @@ def _certificates(
         activation=request.activation,
         settings=settings,
         key=request.key,
+        trust=request.trust,
     )
+    if request.trust and (loaded.module is None or not loaded.module.table.name):
+        complain(
+            f"--trust: no class is declared for {printable(repr(model))}, so none was imported"
+        )
     network = loaded.network
     if data is not None and request.data is not None:
         check_data_fits(network, data, printable(repr(request.data)))

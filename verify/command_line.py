@@ -15,6 +15,7 @@ def command_line(
     backend: str = "auto",
     budget: float = 10.0,
     all_routes: bool = False,
+    trust: bool = False,
 ) -> str:
     """Return ``verify check ...`` with the flags that differ from their defaults.
 
@@ -29,4 +30,5 @@ def command_line(
         words += ["--set", f"{name}={value}"]
     words += ["--backend", backend] if backend != "auto" else []
     words += ["--budget", f"{budget:g}"] if budget != 10.0 else []
-    return shlex.join([*words, *(["--all-routes"] if all_routes else [])])
+    switches = {"--all-routes": all_routes, "--trust": trust}
+    return shlex.join([*words, *(name for name, is_set in switches.items() if is_set)])

@@ -280,7 +280,7 @@ def test_trust_says_that_nothing_was_imported(
 ) -> None:
     done = verify_command("check", models / "good.npz", *flags, "--trust")
     assert done.code == 0
-    assert "--trust: no installed family needs code of its own" in done.err
+    assert "--trust: no class is declared for" in done.err
 
 
 def test_all_routes_tries_what_the_goal_no_longer_needs(

@@ -209,7 +209,7 @@ def test_bad_csv(tmp_path, text):
 
 @pytest.mark.parametrize(
     "arrays",
-    [{"X": np.ones(3)}, {"X": np.ones((2, 2, 2))}, {"Z": np.ones((2, 2))},
+    [{"X": np.ones(3)}, {"X": np.float64(1.0)}, {"Z": np.ones((2, 2))},
      {"X": np.ones((2, 2)), "y": np.ones(3)}, {"X": np.array([[np.nan]])},
      {"X": np.ones((2, 2)), "y": np.array([1.0, np.inf])}],
 )  # fmt: skip

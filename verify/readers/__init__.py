@@ -8,7 +8,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from verify.network import Data, Network, Run
+    from verify.readers.model_table import ModelTable
+
+
+@dataclass(frozen=True)
+class UserModule:
+    """The table ``[model]`` that holds for a file.
+
+    Args:
+        table: names a class and its arguments, or activations.
+        folder: from which the class is imported.
+        trust: whether running it was allowed.
+    """
+
+    table: ModelTable
+    folder: Path
+    trust: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -27,6 +45,7 @@ class Loaded:
         settings: condition settings, ``"condition.key"`` to text; flags win over files.
         origins: where each declared name comes from: flag, verify.toml, pyproject.toml, file, or
             tensor names.
+        module: the table ``[model]`` that was used, or None.
     """
 
     network: Network
@@ -39,6 +58,7 @@ class Loaded:
     placeholders: tuple[str, ...]
     settings: Mapping[str, str]
     origins: Mapping[str, str]
+    module: UserModule | None = None
 
 
 def read_network(
@@ -48,15 +68,18 @@ def read_network(
     activation: str | None = None,
     settings: Mapping[str, str] | None = None,
     key: str | None = None,
+    trust: bool = False,
 ) -> Loaded:
     """Read a model file without executing anything in it.
 
     Args:
-        path: a `.pt`, `.pth`, `.safetensors` or `.npz` file, or one that a plug-in reads.
+        path: a `.pt`, `.pth`, `.pt2`, `.onnx`, `.safetensors` or `.npz` file, or one that a plug-in
+            reads.
         family: a family or layout, as in ``--family``.
         activation: as in ``--activation``.
         settings: ``"condition.key"`` to exact text, as in ``--set``.
         key: which part of a nested checkpoint, as in ``--key``.
+        trust: whether a class that verify.toml declares may be imported, as with ``--trust``.
 
     Raises:
         InputError: the file is malformed, or does not hold the tensors of the family.
@@ -65,15 +88,15 @@ def read_network(
     """
     from verify.readers.network_file import load
 
-    return load(path, family, activation, settings or {}, key)
+    return load(path, family, activation, settings or {}, key, trust)
 
 
 def read_run(folder: str | os.PathLike[str], model: Loaded, *, skip: Iterable[str] = ()) -> Run:
     """Read the checkpoints of a training run, in order, as networks of the model's family.
 
-    Files named .npz, .safetensors, .pt, .pth and .ckpt are checkpoints. They are ordered by the
-    step that each states (a declared or stored ``step``), else by the number at the end of each
-    name, else by name.
+    Files named .npz, .safetensors, .pt, .pth, .ckpt, .pt2 and .onnx are checkpoints. They are
+    ordered by the step that each states (a declared or stored ``step``), else by the number at the
+    end of each name, else by name.
 
     Args:
         folder: holds the checkpoints, and nothing else of these suffixes.

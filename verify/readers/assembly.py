@@ -12,6 +12,7 @@ from verify.network import (
     Activation,
     Data,
     Equilibrium,
+    Feedforward,
     Graph,
     Network,
     OpaqueInput,
@@ -19,14 +20,24 @@ from verify.network import (
     recognise,
 )
 from verify.readers.declaration import CONDITION, CONSTANTS, Declaration
-from verify.readers.layouts import Constants, Layout, Parts, TwoLayerParts, View
+from verify.readers.feedforward_layout import FEEDFORWARD
+from verify.readers.layouts import (
+    Constants,
+    FeedforwardParts,
+    Layout,
+    Parts,
+    TwoLayerParts,
+    View,
+)
 from verify.readers.plain_layouts import IMPLICIT_RELU, PLAIN
 from verify.readers.public_layouts import LAYOUTS as PUBLIC
 from verify.readers.public_layouts import not_covered
 from verify.readers.tensors import StoredTensor, TensorBag, render_listing, shown
 from verify.readers.two_layer_layout import TWO_LAYER
 
-LAYOUTS = {layout.name: layout for layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER, *PUBLIC)}
+LAYOUTS = {
+    layout.name: layout for layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER, FEEDFORWARD, *PUBLIC)
+}
 Group = Mapping[str, StoredTensor]
 # What torch's parametrisations store beside or instead of a parameter that a layout reads.
 _OWN = frozenset(("W", "A", "B", "U", "M", "S", "L", "R", "C", "D", "b", "bias", "d", "f"))
@@ -66,12 +77,69 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
     _refuse_parametrised(view, view.unused(), _FACTOR)
     if isinstance(parts, Parts) and parts.weight.width == 0:
         raise InputError(f"{where}: expected a state of at least one coordinate, but got none")
+    if isinstance(parts, FeedforwardParts):
+        chain = _chain(parts, declared)
+        rest = _check_constants(declared, constants.used, layout.name)
+        return Assembled(chain, _bundled(view, where), rest, chain.family)
+    _refuse_activations(layout.name, declared)
     activation = _activation(layout, declared)
     data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER) else None
     unused = _unused(view, _elsewhere(bag, chosen))
     notes = (f"read as {layout.name}: {layout.tells}", *parts.notes, *unused)
     rest = _check_constants(declared, constants.used, layout.name)
     return Assembled(_network(parts, activation, notes), data, rest, layout.name)
+
+
+def _chain(parts: FeedforwardParts, declared: Declaration) -> Network:
+    """Return a fully connected network with the declared activation of every hidden layer.
+
+    Raises:
+        SettingsError: not one activation for each hidden layer.
+    """
+    hidden = len(parts.weights) - 1
+    listed = () if declared.model is None else declared.model.activations
+    text = declared.texts.get("activation")
+    if listed and text is not None:
+        raise SettingsError(
+            f"--activation: expected it from one place, but got {shown(text)} and the activations "
+            f"of {listed} in {declared.model.source if declared.model else ''}"
+        )
+    if not listed and text is not None:
+        listed = (text,) * hidden
+    if len(listed) != hidden:
+        raise SettingsError(
+            f"--activation: expected the activations of {hidden} hidden layers, which the tensors "
+            f"do not tell, but got {len(listed)}; add for example --activation relu, or in "
+            "verify.toml [model] activations = ['relu', 'tanh']"
+        )
+    network = Feedforward(
+        parts.weights, parts.biases, tuple(map(Activation.parse, listed)), parts.ties, parts.notes
+    )
+    return recognise(network.graph())
+
+
+def _refuse_activations(layout: str, declared: Declaration) -> None:
+    if declared.model is not None and declared.model.activations:
+        raise SettingsError(
+            f"{declared.model.source}, [model] activations: expected the family feedforward, but "
+            f"got {layout}; declare --activation instead"
+        )
+
+
+def state_dict(bag: TensorBag, declared: Declaration, where: str) -> Group:
+    """Return the tensors of the declared part of a file under the names of a state dict.
+
+    Raises:
+        InputError: no tensors, or several sets of them and none is declared.
+    """
+    group, prefix = _group(bag, declared, where)
+    if prefix is None:
+        return group
+    return {
+        name.removeprefix(prefix): tensor
+        for name, tensor in group.items()
+        if name.startswith(prefix)
+    }
 
 
 def _recognised(graph: Graph, declared: Declaration, where: str) -> Assembled:
@@ -109,6 +177,11 @@ def check_data_fits(network: Network, data: Data | None, where: str) -> None:
     source = network.input if isinstance(network, Equilibrium) else network
     if data is None or source is None or isinstance(source, OpaqueInput):
         return
+    if isinstance(network, Equilibrium | TwoLayer) and data.X.ndim != 2:
+        raise InputError(
+            f"{where}: expected samples X of shape (n, {source.dimension}) for this family, but "
+            f"got {data.X.shape}; flatten each sample to one row"
+        )
     if math.prod(data.X.shape[1:]) != source.dimension:
         raise InputError(
             f"{where}: expected samples X of shape (n, {source.dimension}), but got {data.X.shape}"

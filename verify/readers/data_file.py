@@ -1,4 +1,4 @@
-"""Samples: `.npz`, `.npy`, `.csv`, `.safetensors`; X (n, d), y (n,) or (n, k), Z (n, m)."""
+"""Samples: `.npz`, `.npy`, `.csv`, `.safetensors`; X (n, ...), y (n,) or (n, k), Z (n, m)."""
 
 from __future__ import annotations
 
@@ -58,13 +58,10 @@ def data_from(
     """Return samples after checking shapes and entries.
 
     Raises:
-        InputError: X is not (n, d), y not (n,) or (n, k), or an entry is not finite.
+        InputError: X is not (n, ...), y is not (n,) or (n, k), or an entry is not finite.
     """
-    if len(X.shape) != 2:
-        raise InputError(
-            f"{where}: expected X of shape (n, d), but got {X.shape}; "
-            "flatten each sample to one row"
-        )
+    if len(X.shape) < 2:
+        raise InputError(f"{where}: expected X of shape (n, d) or (n, ...), but got {X.shape}")
     values = _finite(X, "X", where)
     outputs = None
     if Z is not None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from verify.errors import SettingsError
+from verify.readers.model_table import DecimalText, ModelTable, read_table
 from verify.readers.tensors import shown
 
 CONDITION = "well-posedness"
 CONSTANTS = ("m", "gamma", "kappa", "c", "bias_column")
 _TEXTS = ("family", "activation", "key", "data", "data_sha256", "step")
-_KNOWN = (*_TEXTS, *CONSTANTS, "settings", "about")
+_KNOWN = (*_TEXTS, *CONSTANTS, "settings", "model", "about")
 # A file of settings is a page of text.
 MAX_SETTINGS_BYTES = 2**20
 _DEPTH = 4
@@ -32,11 +33,13 @@ class Declaration:
         texts: ``family``, ``activation``, ``key``, ``data``, ``data_sha256``, ``step``.
         settings: ``"condition.name"`` to exact text.
         origins: the same names to ``"flag"``, ``"verify.toml"``, ``"pyproject.toml"``, ``"file"``.
+        model: the table ``[model]``, or None.
     """
 
     texts: Mapping[str, str] = field(default_factory=dict)
     settings: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, str] = field(default_factory=dict)
+    model: ModelTable | None = None
 
     def over(self, weaker: Declaration) -> Declaration:
         """Return both, where this one wins."""
@@ -44,6 +47,7 @@ class Declaration:
             {**weaker.texts, **self.texts},
             {**weaker.settings, **self.settings},
             {**weaker.origins, **self.origins},
+            weaker.model if self.model is None else self.model,
         )
 
 
@@ -58,11 +62,13 @@ def from_flags(
 
 
 def from_mapping(raw: Mapping[Any, Any], *, where: str, origin: str) -> Declaration:
-    """Read a table: the texts, the constants by bare name, ``settings`` by full name.
+    """Read a table: the texts, the constants by bare name, ``settings`` by full name, ``model``.
 
     Raises:
-        SettingsError: an unknown name, or a value that is neither text nor a whole number.
+        SettingsError: an unknown name, a value that is neither text nor a whole number, or a table
+            ``model`` inside the model file, which could name code.
     """
+    model = None
     texts: dict[str, str] = {}
     settings: dict[str, str] = {}
     for name, value in raw.items():
@@ -72,13 +78,15 @@ def from_mapping(raw: Mapping[Any, Any], *, where: str, origin: str) -> Declarat
             texts[name] = _plain_text(value, f"{where}, {name}")
         elif name in CONSTANTS:
             settings[f"{CONDITION}.{name}"] = _text(value, f"{where}, {name}")
+        elif name == "model" and origin != "file":
+            model = read_table(value, where)
         elif name == "settings":
             _flatten(value, "", settings, where, _DEPTH)
         elif name != "about":
             raise SettingsError(
                 f"{where}: expected one of {', '.join(_KNOWN)}, but got {shown(name)}"
             )
-    return Declaration(texts, settings, dict.fromkeys([*texts, *settings], origin))
+    return Declaration(texts, settings, dict.fromkeys([*texts, *settings], origin), model)
 
 
 def from_folder(path: Path) -> Declaration:
@@ -114,7 +122,7 @@ def _table(path: Path) -> dict[str, Any]:
             return {}
         if path.stat().st_size > MAX_SETTINGS_BYTES:
             raise ValueError(f"a file of {path.stat().st_size} bytes")
-        return tomllib.loads(path.read_bytes().decode(), parse_float=str)
+        return tomllib.loads(path.read_bytes().decode(), parse_float=DecimalText)
     except (OSError, ValueError, RecursionError) as error:
         raise SettingsError(
             f"{where}: expected readable TOML, but got {shown(str(error))}"

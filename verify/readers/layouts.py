@@ -47,6 +47,16 @@ class TwoLayerParts:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class FeedforwardParts:
+    """What the layout of fully connected networks builds; ties are groups of W1, b1, W2, ..."""
+
+    weights: tuple[Array, ...]
+    biases: tuple[Array | None, ...]
+    ties: tuple[tuple[str, ...], ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(eq=False)
 class View:
     """The tensors of one group under one prefix, with shapes and entries checked on access.
@@ -247,7 +257,7 @@ class Layout:
     name: str
     tells: str
     variants: tuple[tuple[str, ...], ...]
-    build: Callable[[View, Constants], Parts | TwoLayerParts]
+    build: Callable[[View, Constants], Parts | TwoLayerParts | FeedforwardParts]
     without: tuple[str, ...] = ()
     automatic: str | None = None
     activation: str | None = None

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from verify import registry
 from verify.errors import InputError
-from verify.readers import Loaded
-from verify.readers.assembly import assemble, check_data_fits, with_notes
+from verify.readers import Loaded, UserModule
+from verify.readers.assembly import assemble, check_data_fits, state_dict, with_notes
 from verify.readers.declaration import Declaration, from_flags, from_folder, from_mapping
 from verify.readers.tensors import STEP_NAMES, TensorBag, read_bytes, shown, whole_number
 
@@ -29,12 +30,15 @@ def load(
     activation: str | None,
     settings: Mapping[str, str],
     key: str | None,
+    trust: bool = False,
 ) -> Loaded:
     """Read a model file; see `verify.readers.read_network`."""
     file = Path(path)
     where = shown(str(file), 200)
     bag, format_name, own = _stored(file, where)
     declared = from_flags(family, activation, settings, key).over(own)
+    module = _module(declared, file, trust=trust)
+    bag = _with_class(bag, module, declared, where)
     built = assemble(bag, declared, where)
     data, notes = _declared_data(file, declared, built.data)
     check_data_fits(built.network, data, where)
@@ -51,7 +55,26 @@ def load(
         placeholders=bag.placeholders,
         settings=built.settings,
         origins={"family": told, **_without(set(declared.texts) - set(texts), declared.origins)},
+        module=module,
     )
+
+
+def _module(declared: Declaration, file: Path, *, trust: bool) -> UserModule | None:
+    table = declared.model
+    return None if table is None else UserModule(table, file.parent, trust)
+
+
+def _with_class(
+    bag: TensorBag, module: UserModule | None, declared: Declaration, where: str
+) -> TensorBag:
+    """Return the file with the network of its declared class, where it stores tensors alone."""
+    if module is None or not module.table.name or bag.network is not None:
+        return bag
+    from verify.readers.user_module import graph_of_class
+
+    tensors = state_dict(bag, declared, where)
+    graph = graph_of_class(module.table, tensors, module.folder, trust=module.trust)
+    return replace(bag, network=graph)
 
 
 def _without(names: Collection[str], told: Mapping[str, str]) -> dict[str, str]:
@@ -71,7 +94,10 @@ def load_like(file: Path, model: Loaded) -> tuple[Network, int | None]:
     bag, _, own = _stored(file, where)
     texts = {name: model.declared[name] for name in _SHARED if name in model.declared}
     settings = {name: text for name, text in model.declared.items() if "." in name}
-    declared = own.over(Declaration(texts, settings, dict.fromkeys([*texts, *settings], "model")))
+    table = None if model.module is None else model.module.table
+    origins = dict.fromkeys([*texts, *settings], "model")
+    declared = own.over(Declaration(texts, settings, origins, table))
+    bag = _with_class(bag, model.module, declared, where)
     return assemble(bag, declared, where).network, _step(bag, declared)
 
 

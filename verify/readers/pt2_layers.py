@@ -10,7 +10,11 @@ import numpy as np
 from verify.errors import InputError
 from verify.readers.pt2_arguments import Arguments, Named, Stored, Unread, aligned
 
-_CLIPS = {(0, None): "relu", (0, 6): "relu6", (-1, 1): "hardtanh"}
+_CLIPS: dict[tuple[Fraction | int | None, Fraction | int | None], str] = {
+    (0, None): "relu",
+    (0, 6): "relu6",
+    (-1, 1): "hardtanh",
+}
 _UNUSED = Unread("expected arithmetic with values of the samples, but got stored tensors alone")
 
 
@@ -25,7 +29,7 @@ def clipped(a: Arguments, lower: Fraction | None, upper: Fraction | None) -> int
     Raises:
         InputError: other limits.
     """
-    name = _CLIPS.get((lower, upper))  # type: ignore[call-overload]
+    name = _CLIPS.get((lower, upper))
     if name is None:
         raise InputError(
             "expected limits 0 and none, 0 and 6, or -1 and 1, but got "

@@ -50,7 +50,7 @@ def _softplus(a: Arguments) -> int:
 @operator("elu.default", self=REQUIRED, alpha=1, scale=1, input_scale=1)
 def _elu(a: Arguments) -> int:
     scales = (a.number("scale"), a.number("input_scale"))
-    a.require(scales == (1, 1), "elu without scales", scales)
+    a.require(set(scales) == {1}, "elu without scales", scales)
     return activation(a, f"elu({a.number('alpha')})")
 
 
@@ -113,7 +113,7 @@ def _linear(a: Arguments) -> int:
 @operator("addmm.default", self=REQUIRED, mat1=REQUIRED, mat2=REQUIRED, beta=1, alpha=1)
 def _addmm(a: Arguments) -> int:
     scales = (a.number("beta"), a.number("alpha"))
-    a.require(scales == (1, 1), "addmm without factors", scales)
+    a.require(set(scales) == {1}, "addmm without factors", scales)
     return linear(a, a.tensor("mat1"), a.transposed("mat2"), a.stored("self"))
 
 

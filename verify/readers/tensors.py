@@ -179,7 +179,8 @@ def _share(one: StoredTensor, other: StoredTensor) -> bool:
     if one.values is None or other.values is None:
         return False
     try:
-        return bool(np.shares_memory(one.values, other.values, max_work=10_000))
+        # The stubs of NumPy know two of the limits only.
+        return bool(np.shares_memory(one.values, other.values, max_work=10_000))  # type: ignore[arg-type]
     except np.exceptions.TooHardError:
         return True
 
