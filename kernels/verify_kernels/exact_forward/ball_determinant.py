@@ -57,7 +57,7 @@ def prove_rank_by_balls(
         Evidence of |det|: an enclosure above 0 with the witness ``"ball-minor"`` (columns, where
         m is the column of ones; bits), or one with the lower end 0 and the reason.
     """
-    bits, why, upper = bits_start, "no attempt was made in time", Enclosure.unbounded()
+    bits, why, upper = bits_start, "no attempt was made in time", Enclosure(0, math.inf)
     while bits <= bits_cap:
         begun = time.monotonic()
         try:
