@@ -17,7 +17,6 @@ import sympy as sp
 from verify.errors import InputError, SettingsError
 from verify_conditions.expressivity.formulas import M_Y
 
-NO_GLOBAL_CONSTANT = "no global Polyak-Lojasiewicz constant"
 ENTROPY = "entropy of the target"
 
 
@@ -211,7 +210,11 @@ def _distributions(loss: LossConstants, rows: list[list[Fraction]], m_y: int) ->
     for i, row in enumerate(rows):
         total = sum(row, Fraction(0))
         if len(row) != m_y or min(row) < 0 or total != 1:
-            sums = "" if len(row) != m_y or min(row) < 0 else f", whose sum is 1 + {_small(total)}"
+            sums = (
+                ""
+                if len(row) != m_y or min(row) < 0
+                else f", whose sum differs from 1 by {_small(total)}"
+            )
             raise _unfit(loss, expected, f"{_shown(row)} for sample {i}{sums}")
 
 
