@@ -14,7 +14,7 @@ from flint import arb, arb_mat, ctx, fmpq
 
 from verify.network import Activation, Feedforward, Graph, GraphBuilder
 from verify_kernels.forward.inputs import Inputs
-from verify_kernels.tangent_kernel import balls, enclose_tangent_gram, gram
+from verify_kernels.tangent_kernel import balls, enclose_tangent_gram, gram, rational_gram
 
 BITS = 200
 
@@ -378,6 +378,19 @@ def test_the_enclosure_contains_the_exact_kernel() -> None:
     print(f"campaign tangent kernel: {count} cases, seed {seed}, "
           f"{time.perf_counter() - start:.0f} s, {opened} open, 0 wrong")  # fmt: skip
     assert opened <= count // 20
+
+
+def test_the_rational_kernel_lies_in_the_balls() -> None:
+    rng = np.random.default_rng(12)
+    for name in ("relu", "square", "leaky_relu(1/8)"):
+        graph = sequence_network(rng, name)
+        inputs = Inputs.of(rng.integers(-3, 4, size=(2, 3, 2)) / 4, (3, 2), 3)
+        frozen = frozenset({"constant1.value", "conv1.bias"})
+        exact = exact_gram(graph, inputs, frozen)
+        found = rational_gram(graph, inputs, frozen=frozen)
+        for ball, entry in zip(exact.entries(), found.entries(), strict=True):
+            with ctx.workprec(20 * BITS):
+                assert ball.contains(arb(entry))
 
 
 def cancelling(rng: np.random.Generator, name: str) -> tuple[Graph, Inputs]:

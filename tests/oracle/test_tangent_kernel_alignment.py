@@ -185,6 +185,23 @@ def test_equal_samples_with_different_targets_refute_smooth_networks() -> None:
     assert alignment(graph, inputs, y).witness.data["entries"] == [[0, 1, 1], [3, 1, -1]]
 
 
+def test_samples_that_a_fixed_map_merges_refute_smooth_networks() -> None:
+    rng = np.random.default_rng(1)
+    b = GraphBuilder()
+    x = b.add("slice", (b.input((3,)),), {"axis": 0, "start": 1, "stop": 3, "step": 1})
+    x = b.add("linear", (x,), {}, {"weight": ("W", rng.normal(size=(4, 2)))})
+    x = b.add("activation", (x,), {"activation": Activation.parse("gelu")})
+    graph = b.build(b.add("linear", (x,), {}, {"weight": ("V", rng.normal(size=(1, 4)))}))
+    X = rng.normal(size=(3, 3))
+    X[2, 1:] = X[0, 1:]
+    found = alignment(graph, Inputs.of(X, (3,)), [1.0, 2.0, 3.0])
+    assert found.value is Truth.REFUTED
+    assert found.witness.data["entries"] == [[0, 0, 1], [2, 0, -1]]
+    assert alignment(graph, Inputs.of(X, (3,)), [1.0, 2.0, 1.0]).value is Truth.PROVED
+    X[2, 2] = np.nextafter(X[0, 2], 9.0)  # noqa: TID251
+    assert alignment(graph, Inputs.of(X, (3,)), [1.0, 2.0, 3.0]).value is not Truth.REFUTED
+
+
 def test_equal_samples_at_a_kink_are_left_open() -> None:
     W, V = np.array([[1.0]]), np.array([[1.0]])
     inputs = Inputs.of([[0.0], [0.0]], (1,))
@@ -227,7 +244,7 @@ def test_frozen_tied_and_constant_tensors() -> None:
     every = {"linear1.weight", "linear2.weight"}
     assert alignment(graph, inputs, [1.0, 2.0], frozen=every).value is Truth.REFUTED
     assert alignment(graph, inputs, [0.0, 0.0], frozen=every).value is Truth.PROVED
-    with pytest.raises(InputError, match=r"expected roles among .* but got .linear9\.weight"):
+    with pytest.raises(InputError, match=r"frozen: expected .* but got .linear9\.weight"):
         alignment(graph, inputs, [1.0, 2.0], frozen={"linear9.weight"})
 
     b = GraphBuilder()

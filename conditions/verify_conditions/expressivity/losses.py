@@ -210,16 +210,9 @@ def _distributions(loss: LossConstants, rows: list[list[Fraction]], m_y: int) ->
     for i, row in enumerate(rows):
         total = sum(row, Fraction(0))
         if len(row) != m_y or min(row) < 0 or total != 1:
-            sums = (
-                ""
-                if len(row) != m_y or min(row) < 0
-                else f", whose sum differs from 1 by {_small(total)}"
-            )
-            raise _unfit(loss, expected, f"{_shown(row)} for sample {i}{sums}")
-
-
-def _small(total: Fraction) -> str:
-    return f"{float(total - 1):.3g}"
+            shaped = len(row) == m_y and min(row) >= 0
+            off = f", whose sum differs from 1 by {float(total - 1):.3g}" if shaped else ""
+            raise _unfit(loss, expected, f"{_shown(row)} for sample {i}{off}")
 
 
 def _shown(row: list[Fraction]) -> str:

@@ -16,6 +16,9 @@ from verify.network import Graph
 from verify.verdict import Truth
 from verify_kernels._rounding import exact_number
 from verify_kernels.definiteness import proves_definite
+from verify_kernels.forward.inputs import Inputs
+from verify_kernels.structure.equal_samples import first_equal
+from verify_kernels.structure.fixed_maps import find_frontier
 from verify_kernels.tangent_kernel.exact import rational_gram, separating_vector
 from verify_kernels.tangent_kernel.gram import MEMORY, TangentGram, enclose_tangent_gram
 from verify_kernels.tangent_kernel.walk import OpenError, output_place
@@ -26,8 +29,8 @@ class _Samples:
     """The samples without repetitions.
 
     Args:
-        kept: indices of the first of equal samples.
-        clash: (i, j, o) of equal samples i, j with different targets at output o, if there are.
+        kept: indices of the first of samples with equal rows of J.
+        clash: (i, j, o) of such samples i, j with different targets at output o, if there are.
     """
 
     kept: list[int]
@@ -36,7 +39,7 @@ class _Samples:
 
 def alignment(
     graph: Graph,
-    inputs: Any,
+    inputs: Inputs,
     targets: Any,
     *,
     frozen: Iterable[str] = (),
@@ -68,8 +71,8 @@ def alignment(
     """
     outputs = math.prod(graph.nodes[output_place(graph)].shape)
     y = _exact_targets(targets, len(inputs.values), outputs)
-    samples = _without_repetitions(inputs, y)
     frozen = frozenset(frozen)
+    samples = _without_repetitions(graph, inputs, frozen, y)
     distinct = replace(inputs, values=np.ascontiguousarray(inputs.values[samples.kept]))
     gram = enclose_tangent_gram(graph, distinct, frozen=frozen, memory=memory)
     if gram.error < math.inf:
@@ -129,7 +132,8 @@ def _refuted_by_samples(clash: tuple[int, int, int]) -> Evidence:
     i, j, o = clash
     return _refuted(
         [[i, o, Fraction(1)], [j, o, Fraction(-1)]],
-        f"samples {i} and {j} are equal, and their targets differ at output {o}",
+        f"samples {i} and {j} are equal in all that trained weights read, and their targets "
+        f"differ at output {o}",
     )
 
 
@@ -137,18 +141,17 @@ def _refuted(entries: list[list[Any]], how: str) -> Evidence:
     return Evidence(Truth.REFUTED, Witness("left-kernel", {"entries": entries}), how=how)
 
 
-def _without_repetitions(inputs: Any, y: list[list[Fraction]]) -> _Samples:
-    first: dict[bytes, int] = {}
-    kept, clash = [], None
-    # Adding 0.0 maps the negative zero to the positive one.
-    for i, sample in enumerate(np.ascontiguousarray(inputs.values + 0.0)):
-        j = first.setdefault(sample.tobytes(), i)
-        if j == i:
-            kept.append(i)
-        elif clash is None:
-            differ = [o for o, (a, b) in enumerate(zip(y[j], y[i], strict=True)) if a != b]
-            clash = (j, i, differ[0]) if differ else None
-    return _Samples(kept, clash)
+def _without_repetitions(
+    graph: Graph, inputs: Inputs, frozen: frozenset[str], y: list[list[Fraction]]
+) -> _Samples:
+    """Keep one of all samples whose rows of J are equal whatever the trained weights are."""
+    frontier = find_frontier(graph, output_place(graph), inputs, frozen)
+    first = first_equal([rows.numbers for rows in frontier.rows()], len(inputs.values)).tolist()
+    for i, j in enumerate(first):
+        differ = [o for o, (a, b) in enumerate(zip(y[j], y[i], strict=True)) if a != b]
+        if differ:
+            return _Samples(sorted(set(first)), (j, i, differ[0]))
+    return _Samples(sorted(set(first)), None)
 
 
 def _exact_targets(targets: Any, n: int, outputs: int) -> list[list[Fraction]]:

@@ -111,7 +111,7 @@ class RationalGram:
 
 
 def _gram(rows: Any) -> Any:
-    exact = fmpq_mat(*rows.shape, rows.ravel().tolist())
+    exact = fmpq_mat(len(rows), rows.shape[1], rows.ravel().tolist())
     return exact * exact.transpose()
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -261,9 +262,7 @@ def _back(sweep: Sweep, k: int, node: Node, s: Value) -> list[Callable[[], Value
     if node.op == "affine":
         return [lambda: s * arithmetic.number(node.attributes["factor"])]
     if node.op == "concat":
-        return [
-            (lambda part=part: arithmetic.move(part.adjoint, s)) for part in _parts(sweep, node)
-        ]
+        return [partial(arithmetic.move, part.adjoint, s) for part in _parts(sweep, node)]
     if node.op == "batch_norm":
         return [lambda: _normalised_back(sweep, node, s)]
     return [_elementwise_back(sweep, node, s, side) for side in (0, 1)]
