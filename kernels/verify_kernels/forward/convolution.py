@@ -15,6 +15,7 @@ from verify_kernels.forward.dense import (
     linear_state,
     may_overflow,
     scaled_rows,
+    strip_for,
     underflow,
 )
 from verify_kernels.forward.radii import plus, root, row_norms, times
@@ -22,8 +23,10 @@ from verify_kernels.forward.state import Channels, State
 
 PATCH_ENTRIES = 2**18
 """Entries of the patches that are held at once; they stay in a cache."""
-TORUS_WORK = 4e9
+TORUS_WORK = 2e8
 """Operations that a norm on the torus may take whatever the layer itself costs."""
+SHARE = 0.1
+"""Share of the operations of the layer that a norm on the torus may take."""
 
 
 class ConvolutionMap:
@@ -37,7 +40,7 @@ class ConvolutionMap:
         attributes: strides, padding, dilations, groups.
         backend: of norm proofs.
         xp: the array module of the pass.
-        work: operations of the layer itself on all samples; its norm may take half of them.
+        count: how many patches it is applied to; its norm may cost a fraction of that.
     """
 
     def __init__(
@@ -47,7 +50,8 @@ class ConvolutionMap:
         attributes: Mapping[str, Any],
         backend: str,
         xp: Any,
-        work: float = 0.0,
+        *,
+        count: int = 0,
     ) -> None:
         """Compute norms of channels; the norm of the map waits until some input is inexact."""
         flat = weight.ndim == 3
@@ -58,7 +62,7 @@ class ConvolutionMap:
         )
         self.flat, self.groups = flat, int(attributes["groups"])
         self.bias, self.backend, self.xp = bias, backend, xp
-        self.work = max(TORUS_WORK, 0.5 * work)
+        self.count = count
         out, self.patch = len(weight), int(np.prod(weight.shape[1:]))
         self.matrices = xp.asarray(weight.reshape(self.groups, out // self.groups, self.patch))
         self.device_bias = None if bias is None else xp.asarray(bias)[:, None]
@@ -88,12 +92,16 @@ class ConvolutionMap:
 
     def _norm(self, kernel: Array) -> float:
         grouped = kernel.reshape(self.groups, -1, *kernel.shape[1:])
-        if self.overlap > 1 and torus.work(grouped.shape) <= self.work:
+        allowed = max(TORUS_WORK, SHARE * 2.0 * self.count * kernel.size)
+        if self.overlap > 1 and torus.work(grouped.shape) <= allowed:
             on_torus = torus.bound_symbol(grouped)
             loosest = mul_up(sqrt_up(float(self.overlap)), norm_up(kernel))
             return min(on_torus, loosest)
         patches = max(
-            bound_norm(each.reshape(len(each), -1), backend=self.backend) for each in grouped
+            bound_norm(
+                each.reshape(len(each), -1), backend=self.backend, strip=strip_for(self.count)
+            )
+            for each in grouped
         )
         return mul_up(patches, sqrt_up(float(self.overlap)))
 

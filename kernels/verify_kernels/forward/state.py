@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from verify_kernels._rounding import Array
+from verify_kernels._rounding import ETA, Array, U
 from verify_kernels.forward.radii import plus, row_norms, times
 
 
@@ -29,9 +29,19 @@ class Entrywise:
     shift: Array
 
     def radius(self) -> Array:
-        """Return the bounds as a matrix (n, m)."""
-        spread = times(self.row[:, None], self.column[None, :])
-        return plus(spread, self.offset[None, :], self.shift[:, None])
+        """Return the bounds as a matrix (n, m).
+
+        Three roundings lose less than (1 + 8u)(1 - u)^3 >= 1 and a product that underflows eta/2,
+        so everything is made larger by that first.
+        """
+        room = 1.0 + 8.0 * U
+        with np.errstate(all="ignore"):
+            found = np.multiply.outer(times(room, self.row), self.column)
+            found += times(room, plus(self.offset, 2.0 * ETA))
+            found += times(room, self.shift)[:, None]
+        found[~np.isfinite(plus(self.row, self.shift))] = np.inf
+        found[np.isnan(found)] = np.inf
+        return np.asarray(found)
 
 
 @dataclass(frozen=True, eq=False)

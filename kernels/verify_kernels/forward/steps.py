@@ -38,7 +38,8 @@ def _known(found: State | None, state: State, node: Node, xp: Any, why: str) -> 
 def _linear(walk: Pass, k: int, node: Node, states: list[State]) -> State:
     if k not in walk.maps:
         weight, bias = walk.tensor(node, "weight"), walk.tensor(node, "bias")
-        walk.maps[k] = LinearMap(weight, bias, walk.backend, walk.xp)
+        rows = walk.count * math.prod(node.shape[:-1])
+        walk.maps[k] = LinearMap(weight, bias, walk.backend, walk.xp, count=rows)
     after: State = walk.maps[k](states[0])
     return after
 
@@ -46,9 +47,9 @@ def _linear(walk: Pass, k: int, node: Node, states: list[State]) -> State:
 def _conv(walk: Pass, k: int, node: Node, states: list[State]) -> State:
     if k not in walk.maps:
         weight, bias = walk.tensor(node, "weight"), walk.tensor(node, "bias")
-        work = 2.0 * walk.count * math.prod(node.shape) * math.prod(weight.shape[1:])
+        count = walk.count * math.prod(node.shape[1:])
         walk.maps[k] = ConvolutionMap(
-            weight, bias, node.attributes, walk.backend, walk.xp, work=work
+            weight, bias, node.attributes, walk.backend, walk.xp, count=count
         )
     after: State = walk.maps[k](states[0])
     return after

@@ -151,18 +151,26 @@ def enclose_features(
     largest = max(int(np.prod(graph.nodes[k].shape)) for k in walk.needed)
     batch = max(1, BATCH_ENTRIES // largest)
     n, m = inputs.count, int(np.prod(graph.nodes[place].shape))
-    mid, row_radius = np.zeros((n, m)), np.zeros(n)
-    radius, why = None, ""
-    for first in range(0, n, batch):
-        rows = slice(first, min(n, first + batch))
-        state = walk.states(inputs, rows)
-        mid[rows] = host(state.bounded_mid(xp)).reshape(-1, m)
-        row_radius[rows] = state.rho
-        why = why or state.why
-        if state.entries is not None:
-            radius = np.empty((n, m)) if radius is None else radius
-            radius[rows] = state.entries.radius()
-    return Features(mid, row_radius, radius, (PRODUCTS,), why)
+    slices = [slice(first, min(n, first + batch)) for first in range(0, n, batch)]
+    parts = [_features(walk.states(inputs, rows), m, xp) for rows in slices]
+    if len(parts) == 1:
+        return parts[0]
+    if not parts:
+        return Features(np.zeros((0, m)), np.zeros(0), None, (PRODUCTS,))
+    radii = [part.radius for part in parts if part.radius is not None]
+    return Features(
+        np.concatenate([part.mid for part in parts]),
+        np.concatenate([part.row_radius for part in parts]),
+        np.concatenate(radii) if radii else None,
+        (PRODUCTS,),
+        next((part.why_open for part in parts if part.why_open), ""),
+    )
+
+
+def _features(state: State, m: int, xp: Any) -> Features:
+    mid = host(state.bounded_mid(xp)).reshape(-1, m)
+    radius = None if state.entries is None else state.entries.radius()
+    return Features(mid, state.rho, radius, (PRODUCTS,), state.why)
 
 
 def _array_module(backend: str) -> Any:
