@@ -260,8 +260,12 @@ def test_batch_norm_without_a_free_bias_on_symmetric_data():
 
 def test_batch_norm_with_a_frozen_scale_of_zero():
     norm = frozenset({"batch_norm1.weight"})
-    for weight, frozen, truth in [(0.0, norm, Truth.REFUTED), (0.0, NONE, Truth.PROVED),
-                                  (0.0, None, Truth.UNDECIDED), (2.0, norm, Truth.PROVED)]:  # fmt: skip
+    for weight, frozen, truth in [
+        (0.0, norm, Truth.REFUTED),
+        (0.0, NONE, Truth.PROVED),
+        (0.0, None, Truth.UNDECIDED),
+        (2.0, norm, Truth.PROVED),
+    ]:
         chain = Chain(3).linear(4).norm(weight=weight).act("tanh")
         assert chain.facts(data(5), frozen=frozen)[names.SCALES].value is truth
 

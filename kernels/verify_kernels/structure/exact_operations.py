@@ -115,7 +115,7 @@ def _windows(
     """Return the windows, shape (n, ..., *out, *kernel), padding filled."""
     rank = len(kernel)
     amounts = [(0, 0)] * (numbers.ndim - rank) + [tuple(p) for p in told["padding"]]
-    padded = np.pad(numbers, amounts, constant_values=fill)
+    padded = _padded(numbers, amounts, fill)
     spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
     axes = tuple(range(numbers.ndim - rank, numbers.ndim))
     views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=axes)
@@ -123,6 +123,15 @@ def _windows(
     steps = tuple(slice(None, None, s) for s in told["strides"])
     holes = tuple(slice(None, None, d) for d in dilations)
     return views[lead + steps + holes]
+
+
+def _padded(numbers: Array, amounts: Sequence[tuple[int, ...]], fill: Any) -> Array:
+    """Pad; `np.pad` would put 64-bit integers among Python's, which overflow."""
+    sizes = [sum(pair) + size for pair, size in zip(amounts, numbers.shape, strict=True)]
+    found = np.full(sizes, fill, dtype=numbers.dtype)
+    inner = zip(amounts, numbers.shape, strict=True)
+    found[tuple(slice(pair[0], pair[0] + size) for pair, size in inner)] = numbers
+    return found
 
 
 def _average_pool(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
@@ -207,13 +216,12 @@ def _pad(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
     amounts, value = [(0, 0), *map(tuple, node.attributes["amounts"])], node.attributes["value"]
     given = inputs[0]
     if Fraction(value) == 0:
-        return given.moved(np.pad(given.numbers, amounts, constant_values=0))
+        return given.moved(_padded(given.numbers, amounts, 0))
     fill = _literal(Fraction(value))
     common = common_denominator([given, fill])
     numbers, filler = over(given, common), over(fill, common)
     bound = max(largest(numbers), largest(filler))
-    padded = np.pad(fitted(numbers, bound), amounts, constant_values=int(filler[0]))
-    return ExactArray(padded, common)
+    return ExactArray(_padded(fitted(numbers, bound), amounts, int(filler[0])), common)
 
 
 def _literal(value: Fraction) -> ExactArray:
