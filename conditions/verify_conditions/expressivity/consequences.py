@@ -7,7 +7,6 @@ from fractions import Fraction
 
 import numpy as np
 import sympy as sp
-from verify_kernels.exact_forward import dead_units
 
 from verify.condition import Consequence, Effort, RouteOutcome
 from verify.decide import evaluate
@@ -18,7 +17,9 @@ from verify_conditions.expressivity import quantities as q
 from verify_conditions.expressivity.evidence import STORED, features, rank_routes
 from verify_conditions.expressivity.losses import loss_named
 from verify_conditions.expressivity.problem import Problem
-from verify_kernels.full_rank import enclose_singular_extremes, with_ones
+from verify_kernels.exact_forward.dead_units import dead_units
+from verify_kernels.full_rank.scaling import with_ones
+from verify_kernels.full_rank.singular_values import enclose_singular_extremes
 
 # A singular value decomposition of this many rows and columns still takes less than a second.
 _MEASURED_ROWS = 1024
@@ -33,7 +34,7 @@ def consequences(
     problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort
 ) -> list[Consequence]:
     """Return the constants of the last layer, the largest n, and the float rank beside it."""
-    found = [*_largest_count(problem), *_dead(problem)]
+    found = [*_largest_count(problem), *_dead(problem, effort)]
     here = [o for o in outcomes if o.route.name in rank_routes(STORED) and o.truth is Truth.PROVED]
     if here:
         found += _last_layer(problem, effort, here[0].route.name)
@@ -49,8 +50,8 @@ def _largest_count(problem: Problem) -> Iterator[Consequence]:
     )  # fmt: skip
 
 
-def _dead(problem: Problem) -> Iterator[Consequence]:
-    units = dead_units(problem.graph, problem.place, problem.inputs)
+def _dead(problem: Problem, effort: Effort) -> Iterator[Consequence]:
+    units = dead_units(problem.graph, problem.place, problem.inputs, deadline=effort.deadline)
     if units.possible == 0:
         return
     yield Consequence(
@@ -74,7 +75,7 @@ def _last_layer(problem: Problem, effort: Effort, by: str) -> Iterator[Consequen
         fm.SIGMA_N.symbol: sigma_n,
         fm.SIGMA_MAX.symbol: sigma_max,
         q.N.symbol: Enclosure.exact(problem.n),
-        fm.L_L.symbol: Enclosure.exact(loss.smoothness_at(problem.outputs)),
+        fm.L_L.symbol: _around(loss.smoothness_at(problem.outputs)),
     }
     told = [
         ("L_V", f"Lipschitz constant of the last layer's gradient, {name}", fm.SMOOTHNESS),
@@ -83,7 +84,7 @@ def _last_layer(problem: Problem, effort: Effort, by: str) -> Iterator[Consequen
     ]  # fmt: skip
     mu = loss.strong_convexity_at(problem.outputs)
     if mu is not None:
-        known[fm.MU.symbol] = Enclosure.exact(mu)
+        known[fm.MU.symbol] = _around(mu)
         told += [
             ("PL constant", f"of the last layer's problem, {name}; also of the whole network's "
              "gradient at these hidden weights", fm.PL_CONSTANT),
@@ -95,15 +96,23 @@ def _last_layer(problem: Problem, effort: Effort, by: str) -> Iterator[Consequen
             yield Consequence(key, meaning, value, _latex(formula), by)
 
 
+def _around(value: Fraction) -> Enclosure:
+    """Enclose a rational number such as 2/m_y."""
+    return Enclosure.outward(value, value)
+
+
 def _float_rank(problem: Problem) -> Iterator[Consequence]:
     """What the usual floating-point test says; it proves nothing either way."""
-    Z = with_ones(features(problem, STORED), problem.ones).mid
+    found = features(problem, STORED)
+    Z = (with_ones(found) if problem.ones else found).mid
     if max(Z.shape) > _MEASURED_ROWS or not np.isfinite(Z).all():
         return
     yield Consequence(
         "matrix_rank", "floating-point rank of the rounded Z at the stored weights",
-        Measurement(float(np.linalg.matrix_rank(Z)), None,
-                    "numpy.linalg.matrix_rank, which proves nothing either way"),
+        Measurement(
+            float(np.linalg.matrix_rank(Z)),
+            how="numpy.linalg.matrix_rank, which proves nothing either way",
+        ),
     )  # fmt: skip
 
 

@@ -20,6 +20,10 @@ DIMENSION = quantity(
     "D_poly", "dimension, on the data, of a space of functions with the constant that contains "
     "every feature for every choice of the weights", latex=r"\dim P",
 )  # fmt: skip
+COLUMNS = quantity(
+    "r_cols", "number of columns that all features are combined from, the constant included",
+    latex="r_{col}",
+)  # fmt: skip
 SYMMETRY_RANK = quantity(
     "r_sym", "largest rank of Z that the symmetries of network and data allow", latex="r_{sym}"
 )
@@ -28,12 +32,14 @@ SYMMETRY_RANK = quantity(
 
 DENSE = fact("dense", "the hidden layers are fully connected and in sequence")
 LAST_PLAIN = fact("last_plain", "the last hidden layer is sigma(A h + c) with nothing after it")
-ONE_ACTIVATION = fact("one_activation", "every hidden layer has the same activation")
 ACTIVATION_FITS = fact(
-    "activation_fits", "the activation is relu, or real analytic on R and not a polynomial"
-)
+    "activation_fits", "every hidden layer has the same activation, relu or one that is real "
+    "analytic on R and not a polynomial",
+)  # fmt: skip
+SUMS_FIT = fact("sums_fit", "what follows a residual sum without weights of its own is injective")
 BIASES = fact("biases", "every hidden layer has a free bias")
 ALL_TRAINED = fact("all_trained", "no hidden weight is frozen, tied or masked")
+SCALES = fact("scales", "batch norms, if any, are in evaluation form with scales other than zero")
 DISTINCT = fact("distinct", "the samples are pairwise distinct as real numbers")
 
 # A witness -----------------------------------------------------------------------------------

@@ -48,6 +48,7 @@ n = q.N.symbol
 
 # What fails for every choice of the weights.
 WIDTH = _necessary(n <= q.WIDTH.symbol + q.ONES.symbol, (q.N, q.WIDTH, q.ONES), "Width")
+COLUMNS = _necessary(n <= q.COLUMNS.symbol, (q.N, q.COLUMNS), "Columns that combine fewer")
 MERGED = _necessary(sp.Not(q.MERGED.symbol), (q.MERGED,), "Samples that no weights tell apart")
 POLYNOMIAL = _necessary(n <= q.DIMENSION.symbol, (q.N, q.DIMENSION), "Polynomial features")
 SYMMETRY = _necessary(
@@ -55,7 +56,7 @@ SYMMETRY = _necessary(
 )
 
 _CHECKLIST = (
-    q.DENSE, q.LAST_PLAIN, q.ONE_ACTIVATION, q.ACTIVATION_FITS, q.BIASES, q.ALL_TRAINED,
+    q.DENSE, q.LAST_PLAIN, q.ACTIVATION_FITS, q.SUMS_FIT, q.BIASES, q.ALL_TRAINED, q.SCALES,
     q.DISTINCT,
 )  # fmt: skip
 THEOREM_D = _of(
