@@ -20,6 +20,7 @@ from verify.errors import InputError
 from verify.evidence import Evidence
 from verify_kernels import small_spectrum
 from verify_kernels._rounding import (
+    ETA,
     Array,
     add_up,
     div_up,
@@ -133,7 +134,8 @@ def _enclose(
         if factor is not None:
             high = min(high, rayleigh_up(M, _inverse_iteration(factor), module))
             return _evidence(turn, max(high, turn), unit, factor if with_witness else None)
-    factor = _factor_above(gram, 0.0, module)
+    low = ETA  # the claim is strict: a factor proves more than nothing
+    factor = _factor_above(gram, low, module)
     if factor is None:
         return Evidence(
             _value(0.0, high, unit),
@@ -142,13 +144,12 @@ def _enclose(
             why_open="the Gram matrix is not definite beyond its rounding errors",
         )
     high = min(high, rayleigh_up(M, _inverse_iteration(factor), module))
-    low = 0.0
     for fraction in FRACTIONS:
         tried = _factor_above(gram, high * fraction, module)
         if tried is not None:
             low, factor = high * fraction, tried
             break
-    return _evidence(low, high, unit, factor if with_witness else None)
+    return _evidence(low, max(low, high), unit, factor if with_witness else None)
 
 
 def _gram(M: Array, module: ModuleType) -> _Gram:

@@ -12,6 +12,7 @@ Source: Dumas, Giorgi and Pernet, Dense linear algebra over word-size prime fiel
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -173,6 +174,7 @@ def residues(matrix: Array, prime: int) -> Array:
     return out
 
 
+@cache
 def _powers_of_two(p: int) -> Array:
     values = np.empty(1023 - 52 + SHIFT + 1)
     value = pow(2, -SHIFT, p)

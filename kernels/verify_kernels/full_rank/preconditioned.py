@@ -32,7 +32,7 @@ from verify_kernels.backend import get_backend
 from verify_kernels.forward.features import Features
 from verify_kernels.full_rank.scaling import in_range, radius_bound, with_ones
 from verify_kernels.full_rank.split_products import product_with_error
-from verify_kernels.matrix import as_matrix
+from verify_kernels.matrix import MatrixEnclosure, as_matrix
 from verify_kernels.self_test import check_arithmetic
 from verify_kernels.spectral_norm import enclose_spectral_norm
 
@@ -171,8 +171,9 @@ def _residual(M: Array, R: Array, module: ModuleType) -> float:
 
 
 def _norm(matrix: Array, backend: str) -> float:
-    """Return an upper bound of the spectral norm."""
-    value = enclose_spectral_norm(matrix, backend=backend, with_witness=False).enclosure()
+    """Return an upper bound of the spectral norm, in floats also where it could be exact."""
+    given = MatrixEnclosure(matrix, np.zeros_like(matrix))
+    value = enclose_spectral_norm(given, backend=backend, with_witness=False).enclosure()
     return min(up(value.hi_float), norm_up(matrix))
 
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from functools import cache
 
 from verify.errors import InputError
 
 LARGEST_EXACT = 2**53  # every integer up to here is a binary64 number
 
 
+@cache
 def is_prime(p: int) -> bool:
     """Return whether p is prime, proved by trial division up to its root."""
     if p < 4 or p % 2 == 0:
@@ -35,6 +37,7 @@ def most_terms(p: int) -> int:
     return max(0, (LARGEST_EXACT - 2 * p - 3) // largest_residue(p) ** 2)
 
 
+@cache
 def choose_prime(terms: int, *, skip: int = 0, coprime_to: int = 1) -> int:
     """Return the largest odd prime, after ``skip`` larger ones, for sums of ``terms`` products.
 
