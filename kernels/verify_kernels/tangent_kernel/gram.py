@@ -18,11 +18,13 @@ from verify_kernels._rounding import (
     OMEGA,
     Array,
     add_up,
+    div_up,
+    down,
     gamma,
     mul_up,
     norm_up,
+    sqrt_up,
     tau,
-    up,
     up_array,
 )
 from verify_kernels.definiteness import PRODUCTS
@@ -36,7 +38,7 @@ from verify_kernels.tangent_kernel.walk import (
     output_place,
     require_supported,
 )
-from verify_kernels.two_layer.midrad import RAISE, MidRad, row_size
+from verify_kernels.two_layer.midrad import MidRad, row_size
 
 MEMORY = 2**32  # bytes
 
@@ -85,9 +87,12 @@ def enclose_tangent_gram(
         tensors used twice, numbers out of range, or too much memory.
 
     Error bound:
-        With row norms t, u of the enclosures of S and [H, 1] and r, q those of their radii:
-        gamma_{k+m+8} ||t u||^2 + 2 ||t u|| (||r u|| + ||t q||) for every dense layer, by
-        |S S^T|_ij <= t_i t_j, and gamma_L for the sum of L layers; any order of summation.
+        With row norms a, b of the midpoints of S and [H, 1] and r, q those of their radii:
+        E + 2 sqrt(||mid|| + E) D + D^2, where E = sum over the L layers of
+        gamma_{k+m+8} ||a b||^2, plus gamma_L for their sum, bounds the rounding of the midpoints'
+        Gram matrix, by |S S^T|_ij <= a_i a_j, and D^2 = sum d^2, d = ||r (b + q) + a q||, bounds
+        ||J - mid J||_F^2; or with sum ||a b|| d in place of sqrt(||mid|| + E) D, whichever is
+        less. Any order of summation.
 
     Raises:
         InputError: a frozen role that the network does not have.
@@ -137,7 +142,9 @@ class FloatGram:
         """Start with K = 0."""
         self.mid = np.zeros((rows, rows))
         self.outputs = outputs
-        self.error = 0.0
+        self.rounding = 0.0  # bound of ||mid - Jm Jm^T||_2, Jm the midpoints of J
+        self.radius2 = 0.0  # bound of ||J - Jm||_F^2
+        self.cross = 0.0  # bound of the sum over the layers of 2 ||Jm||_F ||J - Jm||_F
         self.size = 0.0  # bound of the sum of || |P| ||_2 over what was added
         self.count = 0
 
@@ -151,14 +158,14 @@ class FloatGram:
         blocks = left.reshape(n, m_y, n, m_y)
         blocks *= right[:, None, :, None]
         self.mid += left
-        lengths = [up_array(np.repeat(row_size(x), m_y)) for x in (h.mid, h.rad)]
-        self._account(s, up_array(lengths[0] + lengths[1]), lengths[1], h)
+        norms, radii = (np.repeat(row_size(x), m_y) for x in (h.mid, h.rad))
+        self._account(s, h, norms, radii)
 
     def add_rows(self, rows: MidRad) -> None:
         """Add J J^T of a block of columns."""
         self.mid += rows.mid @ rows.mid.T
         one = np.ones(len(rows.mid))
-        self._account(rows, one, 0.0 * one, None)
+        self._account(rows, None, one, 0.0 * one)
 
     def paired(self, s: MidRad, h: MidRad) -> MidRad:
         """Enclose the products s h: gamma |s||h| + |s| rad h + rad s (|h| + rad h)."""
@@ -168,22 +175,25 @@ class FloatGram:
         top = float(np.max(up_array(size + h.rad), initial=0.0))
         return MidRad(s.mid @ h.mid, raised(slack, 2 * terms, s, top))
 
-    def _account(self, s: MidRad, u: Array, q: Array, h: MidRad | None) -> None:
-        """Bound the error of one product of Gram matrices with row norms t, u, radii r, q."""
-        radii = up_array(row_size(s.rad))
-        t = up_array(row_size(s.mid) + radii)
+    def _account(self, s: MidRad, h: MidRad | None, b: Array, q: Array) -> None:
+        """Bound the error of one product of Gram matrices, b and q norms of rows of H.
+
+        s kron h differs from its midpoint by at most r (b + q) + a q in norm.
+        """
+        a, r = row_size(s.mid), row_size(s.rad)
         k, m = s.mid.shape[1], 1 if h is None else h.mid.shape[1]
-        both, left, right = (norm_up(up_array(x * y)) for x, y in ((t, u), (radii, u), (t, q)))
+        far = norm_up(up_array(up_array(r * up_array(b + q)) + up_array(a * q)))
+        self.radius2 = add_up(self.radius2, mul_up(far, far))
+        both = norm_up(up_array(a * b))
+        self.cross = add_up(self.cross, mul_up(2.0, both, far))
         under_s = tau(k, _top(s.mid), _top(s.mid))
         under_h = 0.0 if h is None else tau(m, _top(h.mid), _top(h.mid))
-        n = float(len(t))
+        n = float(len(a))
         underflow = mul_up(2.0, add_up(
-            mul_up(under_s, norm_up(u), norm_up(u)), mul_up(under_h, norm_up(t), norm_up(t)),
+            mul_up(under_s, norm_up(b), norm_up(b)), mul_up(under_h, norm_up(a), norm_up(a)),
             mul_up(n, under_s, under_h), mul_up(n, 4.0 * OMEGA),
         ))  # fmt: skip
-        rounding = mul_up(gamma(k + m + 8), both, both)
-        spread = mul_up(2.0, both, add_up(left, right))
-        self.error = add_up(self.error, mul_up(RAISE, add_up(rounding, spread)), underflow)
+        self.rounding = add_up(self.rounding, mul_up(gamma(k + m + 8), both, both), underflow)
         self.size = add_up(self.size, mul_up(2.0, both, both), underflow)
         self.count += 1
 
@@ -193,12 +203,22 @@ class FloatGram:
         Raises:
             OpenError: numbers out of range.
         """
-        error = add_up(self.error, mul_up(gamma(self.count + 1), self.size))
         upper = np.triu(self.mid)
         mid = upper + np.triu(upper, 1).T
+        rounding = add_up(self.rounding, mul_up(gamma(self.count + 1), self.size))
+        largest = min(_row_sums_up(mid), self.size)
+        far = sqrt_up(self.radius2)
+        cross = min(self.cross, mul_up(2.0, sqrt_up(add_up(largest, rounding)), far))
+        error = add_up(rounding, cross, self.radius2)
         if not (math.isfinite(error) and np.isfinite(mid).all()):
             raise OpenError(RANGE)
-        return mid, up(error)
+        return mid, error
+
+
+def _row_sums_up(mid: Array) -> float:
+    """Return an upper bound of ||K||_2 <= max_i sum_j |K_ij|."""
+    top = float(np.max(np.abs(mid).sum(axis=1), initial=0.0))
+    return div_up(top, down(1.0 - gamma(len(mid) + 1))) if top >= 0.0 else math.inf
 
 
 def _top(values: Array) -> float:
