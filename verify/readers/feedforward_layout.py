@@ -56,7 +56,7 @@ def _build(view: View, constants: Constants) -> FeedforwardParts:
 
 def _numbered(view: View) -> list[tuple[str, str]]:
     """Return the names W1, b1, W2, ... as far as they go."""
-    pairs = []
+    pairs: list[tuple[str, str]] = []
     while view.has(f"W{len(pairs) + 1}"):
         pairs.append((f"W{len(pairs) + 1}", f"b{len(pairs) + 1}"))
     return pairs

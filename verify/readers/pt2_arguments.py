@@ -20,6 +20,8 @@ from verify.readers.tensors import StoredTensor, shown
 BATCH = "n"
 """Stands for the number of samples among sizes."""
 _DEFAULT = "default"
+# What a float holds; whole numbers beyond that are no sizes and no factors.
+_LARGEST = 10**308
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +115,7 @@ class Arguments:
         """Return a number: the decimal that it prints as."""
         kind, value = self._raw(name)
         fits = kind in ("as_int", "as_float", _DEFAULT) and type(value) in (int, float)
+        fits = fits and (type(value) is float or abs(value) < _LARGEST)
         self.require(fits, f"{name} as a finite number", value)
         return Fraction(value) if type(value) is int else printed(float(value))
 

@@ -257,7 +257,9 @@ def _average_pool1d(a: Arguments) -> int:
     return pool(a, "average_pool", 1)
 
 
-@operator("avg_pool2d.default", **_POOL, padding=0, count_include_pad=True, divisor_override=None)
+@operator(
+    "avg_pool2d.default", **_POOL, padding=(0, 0), count_include_pad=True, divisor_override=None
+)
 def _average_pool2d(a: Arguments) -> int:
     a.require(a.missing("divisor_override"), "a pool without a divisor of its own", "one")
     return pool(a, "average_pool", 2)
@@ -268,7 +270,13 @@ def _max_pool1d(a: Arguments) -> int:
     return pool(a, "max_pool", 1)
 
 
-@operator("max_pool2d.default", "max_pool2d_with_indices.default", **_POOL, padding=0, dilation=1)
+@operator(
+    "max_pool2d.default",
+    "max_pool2d_with_indices.default",
+    **_POOL,
+    padding=(0, 0),
+    dilation=(1, 1),
+)
 def _max_pool2d(a: Arguments) -> int:
     return pool(a, "max_pool", 2)
 

@@ -68,7 +68,10 @@ class _Reader:
         for node in entry(self.graph, "nodes", list, self.where):
             self._node(node)
         output = self._output(entry(signature, "output_specs", list, self.where))
-        return self.draft.finish(output)
+        try:
+            return self.draft.finish(output)
+        except (InputError, SettingsError) as error:
+            raise InputError(f"{self.where}, {error}") from error
 
     def _inputs(self, specs: list[Any]) -> None:
         named = {
