@@ -67,8 +67,8 @@ def patches(x, kernel, strides, padding, dilations, fill):
            for s, k, t, d in zip(x.shape[2:], kernel, strides, dilations, strict=True)]  # fmt: skip
     found = []
     for offset in np.ndindex(*kernel):
-        cut = tuple(slice(o * d, o * d + (m - 1) * t + 1, t)
-                    for o, d, m, t in zip(offset, dilations, out, strides, strict=True))  # fmt: skip
+        places = zip(offset, dilations, out, strides, strict=True)
+        cut = tuple(slice(o * d, o * d + (m - 1) * t + 1, t) for o, d, m, t in places)
         found.append(x[(slice(None), slice(None), *cut)])
     return np.array(found)
 
@@ -342,8 +342,9 @@ def test_canonical_nodes_of_the_residual_network(tmp_path):
     assert by_name["batch_norm1"].attributes == {"epsilon": Fraction(1, 100000), "training": False}
     assert by_name["adaptive_average_pool1"].attributes == {"size": (1, 1)}
     state = {name: tensor.numpy().astype(float) for name, tensor in module.state_dict().items()}
-    for role, name in {"conv2.weight": "deep.weight", "batch_norm2.mean": "norm2.running_mean",
-                       "layer_norm1.bias": "norm3.bias", "linear1.weight": "head.weight"}.items():  # fmt: skip
+    pairs = {"conv2.weight": "deep.weight", "batch_norm2.mean": "norm2.running_mean",
+             "layer_norm1.bias": "norm3.bias", "linear1.weight": "head.weight"}  # fmt: skip
+    for role, name in pairs.items():
         assert np.array_equal(graph.stored[role], state[name])
     assert graph.last_affine == len(graph.nodes) - 1
 
@@ -464,7 +465,8 @@ CASES = {
     "unsqueeze 13": (node("Unsqueeze", ["x", "a"]), {"a": I([-1])}, (4,), 13),
     "transpose": (node("Transpose", ["x"], perm=[0, 3, 1, 2]), {}, (2, 3, 4), 13),
     "slice 10": (node("Slice", ["x", "s", "e", "a", "t"]),
-                 {"s": I([1, -3]), "e": I([2**62, -1]), "a": I([1, 2]), "t": I([2, 1])}, (5, 6), 13),
+                 {"s": I([1, -3]), "e": I([2**62, -1]), "a": I([1, 2]), "t": I([2, 1])},
+                 (5, 6), 13),
     "slice 9": (node("Slice", ["x"], starts=[0, 1], ends=[2**31 - 1, 3]), {}, (5,), 9),
     "pad 10": (node("Pad", ["x"], pads=[0, 1, 0, 2], value=0.5), {}, (3,), 10),
     "pad 18": (node("Pad", ["x", "p", "v", "a"]), {"p": I([1, 2]), "v": I(0.25), "a": I([-1])},

@@ -29,7 +29,11 @@ _ROUNDINGS = {"Floor": "floor", "Ceil": "ceil", "Round": "nearest"}
 _WIDE_INTEGERS = (6, 7)
 # ONNX states the constants of Selu in float32.
 _SELU = ("1.6732632", "1.050701")
-_BOUNDED_BY = {(-1, 1): "hardtanh", (0, 6): "relu6", (0, None): "relu"}
+_BOUNDED_BY: dict[tuple[object, object], str] = {
+    (-1, 1): "hardtanh",
+    (0, 6): "relu6",
+    (0, None): "relu",
+}
 _LARGEST_POWER = 8
 
 
@@ -83,7 +87,7 @@ def _bounded(draft: Draft, call: Call, low: Fraction | None, high: Fraction | No
         raise InputError(f"expected a lower bound below the upper one, but got {low} and {high}")
     inner = "z" if low is None else f"Max(z, {low})"
     text = inner if high is None else f"Min({inner}, {high})"
-    return _activation(draft, call, _BOUNDED_BY.get((low, high), text))  # type: ignore[call-overload]
+    return _activation(draft, call, _BOUNDED_BY.get((low, high), text))
 
 
 def _bound(known: Known | None) -> Fraction | None:

@@ -5,6 +5,9 @@ understood is refused. The graph says what the file says. An exporter that merge
 normalisation into the convolution before it writes another network with other parameters; it is
 read as that network.
 
+Numbers without axes are taken as written in the code, with the decimal that they print as, unless
+the exporter marks them as parameters; tensors are stored as they are.
+
 Sharing of tensors: a tensor that is used twice, or by another name that stands for it, counts as
 tied, since a file tells no difference between a parameter that is shared and two equal ones that
 an exporter stored once.
@@ -52,7 +55,7 @@ def read(path: Path) -> TensorBag:
 def _parsed(content: bytes, where: str) -> Any:
     try:
         import onnx
-        from google.protobuf.message import DecodeError
+        from google.protobuf.message import DecodeError  # type: ignore[import-untyped]
     except ImportError as error:
         raise InputError(
             f"{where}: expected the package onnx, which reads this file, but got none; "

@@ -214,7 +214,8 @@ def _cast_to_float(known: Known, dtype: str) -> Known:
         same = bool(np.array_equal(cast.astype(np.float64), given.astype(np.float64)))
     if dtype == "bfloat16" or not same:
         one = known.values.size == 1 and dtype != "bfloat16" and known.is_float
-        if not (one and printed(cast.reshape(())[()]) == known.number()):
+        number: Any = cast.reshape(())[()] if one else None
+        if not (one and printed(number) == known.number()):
             raise InputError(
                 f"expected a cast that keeps the stored numbers, but got one to {dtype}"
             )
@@ -267,7 +268,7 @@ def _product(call: Call) -> Known:
     values, axes = _small(call.known(0)), axes_of(call, 1)
     keep = bool(call.integer("keepdims", 1))
     call.ignore("noop_with_empty_axes")
-    found = np.multiply.reduce(values, axis=tuple(axes) if axes else None, keepdims=keep)
+    found = np.prod(values, axis=tuple(axes) if axes else None, keepdims=keep)
     return whole(found, call.name)
 
 

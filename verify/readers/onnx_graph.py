@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import InputError
+from verify.errors import InputError, UnsafeFileError
 from verify.network import Graph
 from verify.network.graph import MAX_NODES
 from verify.readers import onnx_arithmetic, onnx_layers, onnx_shapes
@@ -38,7 +38,7 @@ class GraphReader:
         external: where weights beside the file are found.
         where: the file, for messages.
         parameters: the tensors that are parameters or buffers, or None where nobody tells; then
-            only a single number is taken as written in the code.
+            a constant with axes may be a parameter, too.
     """
 
     proto: Any
@@ -87,6 +87,7 @@ class GraphReader:
                 )
 
     def _read_tensors(self) -> None:
+        places: dict[object, str] = {}
         for proto in self.proto.initializer:
             name = proto.name
             if name in self.stored or not name:
@@ -96,10 +97,12 @@ class GraphReader:
             where = f"{self.where}, tensor {shown(name)}"
             tensor = parse_tensor(proto, self.external, where)
             self.stored[name] = tensor
-            values, known = native(tensor), self.parameters
+            values = native(tensor)
             self.held += values.size
-            literal = values.size == 1 if known is None else name not in known
-            self.values[name] = Known(values, tensor.dtype, name, literal)
+            # A tensor with axes may be a parameter, whatever an exporter calls it.
+            literal = values.ndim == 0 and name not in (self.parameters or ())
+            source = places.setdefault(_place(proto, name), name)
+            self.values[name] = Known(values, tensor.dtype, source, literal)
 
     def _read_input(self) -> None:
         inputs = [entry for entry in self.proto.input if entry.name not in self.stored]
@@ -145,6 +148,8 @@ class GraphReader:
         try:
             call = self._call(node, name, where)
             found = self._translate(call)
+        except UnsafeFileError:
+            raise
         except InputError as error:
             text = str(error)
             raise InputError(text if text.startswith(where) else f"{where}: {text}") from error
@@ -234,7 +239,9 @@ class GraphReader:
             return value.decode("ascii", "backslashreplace")
         if entry.type == 4:
             tensor = parse_tensor(value, self.external, f"{where}, {shown(entry.name)}")
-            return Known(native(tensor), tensor.dtype, name, literal=True)
+            values = native(tensor)
+            literal = self.parameters is not None or values.ndim == 0
+            return Known(values, tensor.dtype, name, literal)
         return list(value) if isinstance(value, list) or entry.type in (6, 7, 8) else int(value)
 
     def _translate(self, call: Call) -> Value | list[Flow]:
@@ -279,6 +286,13 @@ class GraphReader:
 
 
 _COVERED = {*onnx_arithmetic.RULES, *onnx_layers.RULES, *onnx_shapes.RULES}
+
+
+def _place(proto: Any, name: str) -> object:
+    """Return what tells stored tensors apart: the name, or the part of a file beside the model."""
+    if not len(proto.external_data):
+        return name
+    return tuple(sorted((entry.key, entry.value) for entry in proto.external_data))
 
 
 def _names_batch(call: Call) -> bool:

@@ -97,7 +97,9 @@ def _conv(draft: Draft, call: Call) -> Flow:
     window = _window(call, weight.shape[2:], draft.shape(node)[1:])
     window["groups"] = call.integer("group", 1)
     del window["kernel"]
-    slots = {"weight": weight.slot()} | ({} if bias is None else {"bias": bias.slot()})
+    # Some exporters write a convolution without bias with zeros.
+    made_up = bias is None or bias.is_trivial(0)
+    slots = {"weight": weight.slot()} | ({} if bias is None or made_up else {"bias": bias.slot()})
     return Flow(draft.add("conv", (node,), window, slots))
 
 

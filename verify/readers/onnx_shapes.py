@@ -54,7 +54,7 @@ def per_sample(target: Sequence[int | Batch], shape: Shape, batch: int | None, z
     """
     entries = list(target)
     if not zero:
-        before = (BATCH, *shape)
+        before: tuple[int | Batch, ...] = (BATCH, *shape)
         entries = [before[k] if size == 0 else size for k, size in enumerate(entries)]
     head, rest = (entries[0], entries[1:]) if entries else (None, [])
     sizes = [size for size in rest if isinstance(size, int)]

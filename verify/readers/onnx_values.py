@@ -83,7 +83,7 @@ class Known:
         """
         if self.values.size != 1:
             raise InputError(f"expected one number, but got a tensor of shape {self.shape}")
-        value = self.values.reshape(())[()]
+        value: Any = self.values.reshape(())[()]
         if self.is_float:
             # NumPy prints no bfloat16: such a number stands for itself.
             return Fraction(float(value)) if self._is_brain_float(value) else printed(value)
