@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from typing import Any
 
 import numpy as np
 
@@ -23,10 +22,15 @@ from verify_kernels.structure.exact_arrays import (
     scaled,
     whole,
 )
+from verify_kernels.structure.exact_windows import (
+    adaptive,
+    average_pool,
+    check_steps,
+    max_pool,
+    padded,
+    windows,
+)
 
-# Multiplications and additions of machine integers, and of Python integers.
-MAX_MACHINE_STEPS = 300_000_000
-MAX_OBJECT_STEPS = 5_000_000
 Slots = Mapping[str, Array]
 
 
@@ -61,7 +65,7 @@ def _weighted(rows: Array, denominator: Fraction, weight: Array, bias: Array | N
         offset = over(told, common)
         bound = bound * lift + largest(offset)
     steps = rows.size * len(exact)
-    _check_steps(steps, bound)
+    check_steps(steps, bound)
     found = fitted(rows, bound) @ fitted(exact, bound).T
     if bias is None:
         return ExactArray(found, total)
@@ -75,12 +79,6 @@ def sum_bound(weight: Array) -> int:
     )
 
 
-def _check_steps(steps: int, bound: int) -> None:
-    limit = MAX_MACHINE_STEPS if bound < 2**62 else MAX_OBJECT_STEPS
-    if steps > limit:
-        raise TooLargeError(f"{steps} exact multiplications")
-
-
 def _linear(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
     exact = inputs[0].integers()
     return _weighted(exact.numbers, exact.denominator, tensors["weight"], tensors.get("bias"))
@@ -90,8 +88,8 @@ def _conv(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
     exact, weight = inputs[0].integers(), np.asarray(tensors["weight"])
     kernel, groups = weight.shape[2:], node.attributes["groups"]
     steps = len(exact.numbers) * math.prod(node.shape) * math.prod(weight.shape[1:])
-    _check_steps(steps, 0)
-    views = _windows(exact.numbers, kernel, node.attributes, 0, node.attributes["dilations"])
+    check_steps(steps, 0)
+    views = windows(exact.numbers, kernel, node.attributes, 0, node.attributes["dilations"])
     # (n, c, *out, *kernel) -> for each group (n, *out, c/groups * kernel)
     rank, n = len(kernel), len(exact.numbers)
     each, outs = views.shape[1] // groups, len(weight) // groups
@@ -106,86 +104,6 @@ def _conv(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
     common = common_denominator(parts)
     joined = np.concatenate([over(part, common) for part in parts], axis=-1)
     return ExactArray(np.ascontiguousarray(np.moveaxis(joined, -1, 1)), common)
-
-
-def _windows(
-    numbers: Array, kernel: Sequence[int], told: Mapping[str, Any], fill: Any,
-    dilations: Sequence[int],
-) -> Array:  # fmt: skip
-    """Return the windows, shape (n, ..., *out, *kernel), padding filled."""
-    rank = len(kernel)
-    amounts = [(0, 0)] * (numbers.ndim - rank) + [tuple(p) for p in told["padding"]]
-    padded = _padded(numbers, amounts, fill)
-    spans = tuple((k - 1) * d + 1 for k, d in zip(kernel, dilations, strict=True))
-    axes = tuple(range(numbers.ndim - rank, numbers.ndim))
-    views = np.lib.stride_tricks.sliding_window_view(padded, spans, axis=axes)
-    lead = (slice(None),) * (numbers.ndim - rank)
-    steps = tuple(slice(None, None, s) for s in told["strides"])
-    holes = tuple(slice(None, None, d) for d in dilations)
-    return views[lead + steps + holes]
-
-
-def _padded(numbers: Array, amounts: Sequence[tuple[int, ...]], fill: Any) -> Array:
-    """Pad; `np.pad` would put 64-bit integers among Python's, which overflow."""
-    sizes = [sum(pair) + size for pair, size in zip(amounts, numbers.shape, strict=True)]
-    found = np.full(sizes, fill, dtype=numbers.dtype)
-    inner = zip(amounts, numbers.shape, strict=True)
-    found[tuple(slice(pair[0], pair[0] + size) for pair, size in inner)] = numbers
-    return found
-
-
-def _average_pool(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
-    exact, told = inputs[0].integers(), node.attributes
-    kernel = tuple(told["kernel"])
-    rank, size = len(kernel), math.prod(told["kernel"])
-    _check_steps(len(exact.numbers) * math.prod(node.shape) * size, 0)
-    ones = (1,) * rank
-    numbers = fitted(exact.numbers, largest(exact.numbers) * size)
-    axes = tuple(range(-rank, 0))
-    sums = _windows(numbers, kernel, told, 0, ones).sum(axis=axes)
-    if told["count_padding"]:
-        return ExactArray(sums, exact.denominator * size)
-    present = np.ones((1, *numbers.shape[1:]), dtype=np.int64)
-    counts = _windows(present, kernel, told, 0, ones).sum(axis=axes)
-    common = math.lcm(*(int(c) for c in np.unique(counts)))
-    bound = largest(sums) * common
-    return ExactArray(fitted(sums, bound) * (common // counts), exact.denominator * common)
-
-
-def _max_pool(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
-    given, told = inputs[0], node.attributes
-    _check_steps(len(given.numbers) * math.prod(node.shape) * math.prod(told["kernel"]), 0)
-    # Every window sees at least one entry, so the smallest number is never a wrong maximum.
-    views = _windows(given.numbers, tuple(told["kernel"]), told, given.numbers.min(),
-                     told["dilations"])  # fmt: skip
-    return given.moved(views.max(axis=tuple(range(-len(told["kernel"]), 0))))
-
-
-def _bins(size: int, out: int) -> list[slice]:
-    return [slice(i * size // out, -(-(i + 1) * size // out)) for i in range(out)]
-
-
-def _adaptive(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
-    size = tuple(node.attributes["size"])
-    average = node.op == "adaptive_average_pool"
-    given = inputs[0].integers() if average else inputs[0]
-    spatial = given.shape[-len(size) :]
-    bins = [_bins(each, out) for each, out in zip(spatial, size, strict=True)]
-    lengths = [[cut.stop - cut.start for cut in axis] for axis in bins]
-    common = math.prod(math.lcm(*axis) for axis in lengths)
-    numbers = given.numbers
-    if average:
-        numbers = fitted(numbers, largest(numbers) * math.prod(spatial) * common)
-    found = np.empty((*given.shape[: -len(size)], *size), dtype=numbers.dtype)
-    axes = tuple(range(-len(size), 0))
-    for at in np.ndindex(*size):
-        window = numbers[(..., *(bins[a][i] for a, i in enumerate(at)))]
-        if average:
-            count = math.prod(lengths[a][i] for a, i in enumerate(at))
-            found[(..., *at)] = window.sum(axis=axes) * (common // count)
-        else:
-            found[(..., *at)] = window.max(axis=axes)
-    return ExactArray(found, given.denominator * (common if average else 1))
 
 
 def _mean(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
@@ -216,12 +134,12 @@ def _pad(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
     amounts, value = [(0, 0), *map(tuple, node.attributes["amounts"])], node.attributes["value"]
     given = inputs[0]
     if Fraction(value) == 0:
-        return given.moved(_padded(given.numbers, amounts, 0))
+        return given.moved(padded(given.numbers, amounts, 0))
     fill = _literal(Fraction(value))
     common = common_denominator([given, fill])
     numbers, filler = over(given, common), over(fill, common)
     bound = max(largest(numbers), largest(filler))
-    return ExactArray(_padded(fitted(numbers, bound), amounts, int(filler[0])), common)
+    return ExactArray(padded(fitted(numbers, bound), amounts, int(filler[0])), common)
 
 
 def _literal(value: Fraction) -> ExactArray:
@@ -320,8 +238,8 @@ def _activation(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactAr
         bound = largest(a) + largest(b)
         return ExactArray(fitted(a, bound) + fitted(b, bound), common)
     if sigma.name in ("hardtanh", "relu6"):
-        low, high = (-1, 1) if sigma.name == "hardtanh" else (0, 6)
-        return _clipped(given, low, high)
+        floor, ceiling = (-1, 1) if sigma.name == "hardtanh" else (0, 6)
+        return _clipped(given, floor, ceiling)
     raise TooLargeError(f"{sigma}, whose values are not rational")
 
 
@@ -350,8 +268,8 @@ def _clipped(given: ExactArray, low: int, high: int) -> ExactArray:
 
 
 RULES: Mapping[str, Callable[[Node, list[ExactArray], Slots], ExactArray]] = {
-    "constant": _constant, "linear": _linear, "conv": _conv, "average_pool": _average_pool,
-    "max_pool": _max_pool, "adaptive_average_pool": _adaptive, "adaptive_max_pool": _adaptive,
+    "constant": _constant, "linear": _linear, "conv": _conv, "average_pool": average_pool,
+    "max_pool": max_pool, "adaptive_average_pool": adaptive, "adaptive_max_pool": adaptive,
     "mean": _mean, "reshape": _reshape, "transpose": _transpose, "slice": _slice, "pad": _pad,
     "add": _sum, "sub": _sum, "mul": _mul, "concat": _concat, "affine": _affine, "round": _round,
     "activation": _activation,

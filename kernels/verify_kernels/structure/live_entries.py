@@ -60,7 +60,7 @@ def _windows(node: Node, live: Array, shape: Shape, kernel: Shape) -> Array:
             spatial, padding, live.shape[-rank:], strides, kernel, dilations, strict=True
         )
     ]
-    found = np.zeros((*shape[:-rank], *padded), dtype=bool)
+    found: Array = np.zeros((*shape[:-rank], *padded), dtype=bool)
     for offset in np.ndindex(*kernel):
         window = tuple(
             slice(o * d, o * d + (out - 1) * s + 1, s)
