@@ -15,6 +15,8 @@ from flint import arb, arb_mat, ctx, fmpq
 from verify.network import Activation, Feedforward, Graph, GraphBuilder
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.tangent_kernel import balls, enclose_tangent_gram, gram, rational_gram
+from verify_kernels.tangent_kernel.linear_maps import linear_map
+from verify_kernels.tangent_kernel.rationals import Rationals
 
 BITS = 200
 
@@ -394,24 +396,22 @@ def test_the_rational_kernel_lies_in_the_balls() -> None:
 
 
 def cancelling(rng: np.random.Generator, name: str) -> tuple[Graph, Inputs]:
-    """A first layer whose sums lose nearly all digits."""
+    """A first layer whose sums lose most digits of x/3, which no float holds."""
     W = rng.normal(size=(3, 4))
     first = np.hstack([W, -W]) * 1e5
     outer = rng.normal(size=(1, 3))
     graph = Feedforward((first, outer), (None, None), (Activation.parse(name),)).graph()
     x = rng.normal(size=(3, 4))
-    X = np.hstack([x, x + 2.0**-18 * rng.normal(size=(3, 4))])
-    return graph, Inputs.of(X, (8,))
+    X = np.hstack([x, x + 2.0**-16 * rng.normal(size=(3, 4))])
+    return graph, Inputs.of(X, (8,), 3)
 
 
-def test_mutation_without_the_error_of_products_the_kernel_escapes(monkeypatch) -> None:
+def test_mutation_without_the_radii_of_linear_maps_the_kernel_escapes(monkeypatch) -> None:
     graph, inputs = cancelling(np.random.default_rng(1), "softplus(3)")
     exact = exact_gram(graph, inputs, frozenset())
     assert not is_violated(enclose_tangent_gram(graph, inputs), exact)
-    plain = balls._mapped
-    monkeypatch.setattr(
-        balls, "_mapped", lambda x, a, *rest: balls.MidRad(plain(x, a, *rest).mid, 0.0 * a(x.rad))
-    )
+    plain = balls.raised
+    monkeypatch.setattr(balls, "raised", lambda slack, *rest: 0.0 * plain(slack, *rest))
     assert is_violated(enclose_tangent_gram(graph, inputs), exact)
 
 
@@ -429,22 +429,44 @@ def test_mutation_without_the_radius_of_slopes_the_kernel_escapes(monkeypatch) -
 
 
 def test_mutation_without_the_radius_of_the_divisor_the_kernel_escapes(monkeypatch) -> None:
-    rng = np.random.default_rng(3)
-    graph, inputs = cancelling(rng, "sin")
-    inputs = Inputs.of(inputs.values, (8,), 3)
+    graph, inputs = cancelling(np.random.default_rng(3), "sin")
     exact = exact_gram(graph, inputs, frozenset())
     assert not is_violated(enclose_tangent_gram(graph, inputs), exact)
-    plain = balls.MidRad.__mul__
+    plain = balls.FloatBalls.samples
     monkeypatch.setattr(
-        balls.MidRad, "__mul__",
-        lambda self, other: balls.MidRad(plain(self, other).mid, 0.0 * plain(self, other).rad),
-    )  # fmt: skip
-    plain_mapped = balls._mapped
-    monkeypatch.setattr(
-        balls, "_mapped",
-        lambda x, a, *rest: balls.MidRad(plain_mapped(x, a, *rest).mid, rest[0](x.rad)),
+        balls.FloatBalls, "samples",
+        lambda self, values, divisor: balls.MidRad.exact(plain(self, values, divisor).mid),
     )  # fmt: skip
     assert is_violated(enclose_tangent_gram(graph, inputs), exact)
+
+
+def _escapes(node, shape, weight, x) -> bool:
+    """Return whether an exact entry of L x is outside of its enclosure."""
+    found = balls.FloatBalls().push(linear_map(node, shape, weight), balls.MidRad.exact(x))
+    rational = Rationals()
+    exact = rational.push(linear_map(node, shape, rational.raw(weight)), rational.raw(x))
+    return any(
+        abs(true - fmpq(*mid.as_integer_ratio())) > fmpq(*rad.as_integer_ratio())
+        for true, mid, rad in zip(
+            exact.ravel(), found.mid.ravel().tolist(), found.rad.ravel().tolist(), strict=True
+        )
+    )
+
+
+def test_forward_products_contain_the_exact_ones_and_no_more_without_rounding(monkeypatch) -> None:
+    rng = np.random.default_rng(6)
+    graph = residual_network(rng, "relu")
+    cases = [
+        (node, graph.nodes[node.inputs[0]].shape, graph.stored[node.parameters["weight"]])
+        for node in graph.nodes if node.op in ("conv", "linear")
+    ]  # fmt: skip
+    inputs = [rng.normal(size=(3, *shape)) for _, shape, _ in cases]
+    for case, x in zip(cases, inputs, strict=True):
+        assert not _escapes(*case, x)
+        assert not _escapes(*case, x * 2.0**-1060)  # subnormal: slices or plain products
+        assert not _escapes(*case, x * 2.0**900)
+    monkeypatch.setattr(balls, "U", 0.0)
+    assert any(_escapes(*case, x) for case, x in zip(cases, inputs, strict=True))
 
 
 def test_mutation_without_the_error_of_the_gram_product_the_kernel_escapes(monkeypatch) -> None:

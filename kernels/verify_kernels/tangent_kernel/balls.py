@@ -15,9 +15,10 @@ from verify.errors import InputError
 from verify.network import Activation
 from verify.network.expression import variable
 from verify.verdict import Truth
-from verify_kernels._rounding import Array, down, gamma, tau, up
+from verify_kernels._rounding import Array, U, down, gamma, tau, up
 from verify_kernels.activation_analysis import analyse
 from verify_kernels.enclosed_products import Balls
+from verify_kernels.full_rank.split_products import product_with_error
 from verify_kernels.interval.kernel import interval_kernel
 from verify_kernels.tangent_kernel.linear_maps import LinearMap
 from verify_kernels.tangent_kernel.walk import OpenError
@@ -63,8 +64,18 @@ class FloatBalls:
         return MidRad(apply(x.mid), apply(x.rad))
 
     def push(self, linear: LinearMap, x: MidRad) -> MidRad:
-        """Enclose L x."""
-        return _mapped(x, linear.apply, linear.apply_sizes, linear.terms, linear.largest)
+        """Enclose L x; products of matrices are formed beyond binary64.
+
+        There are few rows here beside those of `pull`, and what is lost here every later layer
+        enlarges.
+        """
+        near = _products(linear, x.mid)
+        if near is None:
+            return _mapped(x, linear.apply, linear.apply_sizes, linear.terms, linear.largest)
+        if not x.rad.any():
+            return near
+        spread = raised(linear.apply_sizes(x.rad), linear.terms, x, linear.largest)
+        return near + MidRad(np.zeros_like(spread), spread)
 
     def pull(self, linear: LinearMap, s: MidRad) -> MidRad:
         """Enclose L^T s."""
@@ -122,6 +133,22 @@ def _between(lo: Array, hi: Array, shape: tuple[int, ...]) -> MidRad:
     point = lo == hi
     mid, rad = np.where(point, lo, both.mid), np.where(point, 0.0, both.rad)
     return MidRad(mid.reshape(shape), rad.reshape(shape))
+
+
+def _products(linear: LinearMap, x: Array) -> MidRad | None:
+    """Enclose L x for floats through slices of the factors, or return None."""
+    if linear.factors is None or linear.joined is None or not np.isfinite(x).all():
+        return None
+    mids, radii = [], []
+    for a, b in linear.factors(x):
+        found = product_with_error(a, b, backend="numpy")
+        if found is None:
+            return None
+        hi, lo, bound = found
+        mid = hi + lo
+        mids.append(mid)
+        radii.append((bound + 2.0 * U * np.abs(mid)) * RAISE)
+    return MidRad(linear.joined(mids, len(x)), linear.joined(radii, len(x)))
 
 
 def _mapped(x: MidRad, apply: Any, sizes: Any, terms: int, largest: float) -> MidRad:

@@ -28,6 +28,8 @@ class LinearMap:
         terms, adjoint_terms: the most roundings of one product or sum that an entry of the result
             passes; 0 if entries are only moved.
         largest: the largest modulus of an entry of L.
+        factors: x -> pairs of matrices whose products are L x, or None.
+        joined: those products -> L x.
     """
 
     apply: Apply
@@ -37,6 +39,8 @@ class LinearMap:
     terms: int
     adjoint_terms: int
     largest: float
+    factors: Callable[[Any], list[tuple[Any, Any]]] | None = None
+    joined: Callable[[list[Any], int], Any] | None = None
 
 
 def _zeros(shape: tuple[int, ...], like: Any) -> Any:
@@ -48,7 +52,7 @@ def moved(apply: Apply, adjoint: Apply) -> LinearMap:
     return LinearMap(apply, adjoint, apply, adjoint, 0, 0, 1.0)
 
 
-def _dense(weight: Any) -> LinearMap:
+def _dense(node: Node, weight: Any) -> LinearMap:
     sizes = np.abs(weight)
     return LinearMap(
         lambda x: x @ weight.T,
@@ -58,6 +62,8 @@ def _dense(weight: Any) -> LinearMap:
         weight.shape[1],
         weight.shape[0],
         _largest(weight),
+        lambda x: [(x.reshape(-1, weight.shape[1]), weight.T)],
+        lambda products, n: products[0].reshape(n, *node.shape),
     )
 
 
@@ -129,6 +135,17 @@ class Convolution:
         kernel = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
         return (kernel @ self.patches(x)).reshape(x.shape[0], *self.node.shape)
 
+    def factors(self, weight: Any, x: Any) -> list[tuple[Any, Any]]:
+        """Return, for each group, kernels and the windows of all samples as columns."""
+        kernel = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
+        columns = np.moveaxis(self.patches(x), 0, 2)  # (groups, channels taps, n, positions)
+        return [(a, b.reshape(len(b), -1)) for a, b in zip(kernel, columns, strict=True)]
+
+    def joined(self, products: list[Any], n: int) -> Any:
+        """Return the convolution from the products of its factors."""
+        stacked = np.concatenate(products).reshape(self.node.shape[0], n, -1)
+        return np.moveaxis(stacked, 1, 0).reshape(n, *self.node.shape)
+
     def adjoint(self, weight: Any, s: Any) -> Any:
         """Return the transposed convolution; a place is met once by every tap at most."""
         kernel = weight.reshape(self.groups, weight.shape[0] // self.groups, -1)
@@ -160,6 +177,8 @@ def _convolution_map(node: Node, shape: tuple[int, ...], weight: Any) -> LinearM
         math.prod(weight.shape[1:]),
         weight.shape[0] // form.groups + taps,
         _largest(weight),
+        lambda x: form.factors(weight, x),
+        form.joined,
     )
 
 
@@ -318,7 +337,7 @@ def linear_map(node: Node, shape: tuple[int, ...], weight: Any) -> LinearMap:
         weight: of a linear layer or convolution; else None.
     """
     if node.op == "linear":
-        return _dense(weight)
+        return _dense(node, weight)
     if node.op == "conv":
         return _convolution_map(node, shape, weight)
     return _MAPS[node.op](node, shape)
