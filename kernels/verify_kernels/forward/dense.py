@@ -15,7 +15,7 @@ from verify_kernels.spectral_norm import proves_norm_at_most
 
 # A proof costs a symmetric product and a Cholesky factorisation, whatever the claim.
 CLAIMS = (1.03, 1.1, 1.5)
-LEAST_STRIP = 128
+LEAST_STRIP = 256
 
 
 def bound_norm(matrix: Array, *, backend: str = "auto", strip: int | None = None) -> float:
@@ -37,10 +37,11 @@ def bound_norm(matrix: Array, *, backend: str = "auto", strip: int | None = None
     best = norm_up(matrix)
 
     def multiply(v: Array) -> Array:
-        return np.asarray(matrix.T @ (matrix @ v))
+        return np.asarray(short @ (short.T @ v))
 
+    short = matrix if len(matrix) == side else matrix.T
     with np.errstate(all="ignore"):
-        theta, _ = approximate_leading_pair(multiply, matrix.shape[1], basis=10, restarts=1)
+        theta, _ = approximate_leading_pair(multiply, side, basis=10, restarts=1)
         estimate = math.sqrt(theta) if theta > 0.0 else math.nan
     for claim in (estimate * step for step in CLAIMS):
         if not claim < best:
@@ -52,7 +53,7 @@ def bound_norm(matrix: Array, *, backend: str = "auto", strip: int | None = None
 
 def strip_for(count: int) -> int:
     """Return the strip with which a norm costs little beside the product with so many rows."""
-    return max(LEAST_STRIP, count // 16)
+    return max(LEAST_STRIP, count // 8)
 
 
 def scaled_rows(matrix: Array, scale: Array | None) -> tuple[Array, float]:

@@ -16,7 +16,7 @@ from verify_kernels.forward.inputs import Inputs
 from verify_kernels.forward.radii import host, plus, root, row_norms, times
 from verify_kernels.forward.state import State
 from verify_kernels.forward.steps import OPERATIONS, unknown
-from verify_kernels.self_test import check_arithmetic
+from verify_kernels.self_test import check_arithmetic, check_rounding
 from verify_kernels.spectral_norm import PRODUCTS
 
 BATCH_ENTRIES = 2**23
@@ -24,26 +24,58 @@ BATCH_ENTRIES = 2**23
 
 
 class Pass:
-    """One certified pass through a graph: its tensors, prepared once for all batches.
+    """A network prepared for certified passes: norms of weights are bounded once.
+
+    The stored tensors must not change between two passes.
 
     Args:
         graph: the network.
         place: the node whose value is asked for.
         backend: of norm proofs; every one is rigorous.
-        xp: the array module of the linear maps.
-        count: all samples, for choosing between bounds of different cost.
+        xp: the array module of the linear maps; that of the backend if not given.
     """
 
-    def __init__(self, graph: Graph, place: int, backend: str, xp: Any, count: int) -> None:
-        """Find what the place needs; maps are prepared when they are first used."""
-        self.graph, self.place, self.backend, self.xp = graph, place, backend, xp
-        self.count, self.rows = count, 0
+    def __init__(self, graph: Graph, place: int, *, backend: str = "auto", xp: Any = None) -> None:
+        """Find what the place needs; maps are prepared when they are first used.
+
+        Raises:
+            BackendError: the machine does not compute as assumed.
+        """
+        check_arithmetic(backend, size=max(graph.dimension, 1))
+        self.graph, self.place, self.backend = graph, place, backend
+        self.xp = _array_module(backend) if xp is None else xp
+        self.count, self.rows = 0, 0
         self.needed = _needed(graph, place)
         self.maps: dict[int, Any] = {}
         self._users: dict[int, int] = {}
 
-    def states(self, inputs: Inputs, rows: slice) -> State:
-        """Return the state of the place for some of the samples."""
+    @np.errstate(all="ignore")
+    def features(self, inputs: Inputs) -> Features:
+        """Enclose the value of the place; see `enclose_features`.
+
+        Raises:
+            BackendError: flush to zero or another rounding mode in this thread.
+        """
+        check_rounding()
+        n, m = inputs.count, math.prod(self.graph.nodes[self.place].shape)
+        largest = max(math.prod(self.graph.nodes[k].shape) for k in self.needed)
+        batch, self.count = max(1, BATCH_ENTRIES // largest), n
+        slices = [slice(first, min(n, first + batch)) for first in range(0, n, batch)]
+        parts = [_features(self._state(inputs, rows), m, self.xp) for rows in slices]
+        if len(parts) == 1:
+            return parts[0]
+        if not parts:
+            return Features(np.zeros((0, m)), np.zeros(0), None, (PRODUCTS,))
+        radii = [part.radius for part in parts if part.radius is not None]
+        return Features(
+            np.concatenate([part.mid for part in parts]),
+            np.concatenate([part.row_radius for part in parts]),
+            np.concatenate(radii) if radii else None,
+            (PRODUCTS,),
+            next((part.why_open for part in parts if part.why_open), ""),
+        )
+
+    def _state(self, inputs: Inputs, rows: slice) -> State:
         self._users = users = _users(self.graph, self.needed)
         self.rows = rows.stop - rows.start
         found: dict[int, State] = {}
@@ -113,7 +145,6 @@ def enter(inputs: Inputs, rows: slice, xp: Any) -> State:
     return State(xp.asarray(quotient), rho, True)
 
 
-@np.errstate(all="ignore")
 def enclose_features(
     graph: Graph, place: int, inputs: Inputs, *, backend: str = "auto", xp: Any = None
 ) -> Features:
@@ -144,27 +175,7 @@ def enclose_features(
     Raises:
         BackendError: the machine does not compute as assumed.
     """
-    check_arithmetic(backend, size=max(graph.dimension, 1))
-    if xp is None:
-        xp = _array_module(backend)
-    walk = Pass(graph, place, backend, xp, inputs.count)
-    largest = max(int(np.prod(graph.nodes[k].shape)) for k in walk.needed)
-    batch = max(1, BATCH_ENTRIES // largest)
-    n, m = inputs.count, int(np.prod(graph.nodes[place].shape))
-    slices = [slice(first, min(n, first + batch)) for first in range(0, n, batch)]
-    parts = [_features(walk.states(inputs, rows), m, xp) for rows in slices]
-    if len(parts) == 1:
-        return parts[0]
-    if not parts:
-        return Features(np.zeros((0, m)), np.zeros(0), None, (PRODUCTS,))
-    radii = [part.radius for part in parts if part.radius is not None]
-    return Features(
-        np.concatenate([part.mid for part in parts]),
-        np.concatenate([part.row_radius for part in parts]),
-        np.concatenate(radii) if radii else None,
-        (PRODUCTS,),
-        next((part.why_open for part in parts if part.why_open), ""),
-    )
+    return Pass(graph, place, backend=backend, xp=xp).features(inputs)
 
 
 def _features(state: State, m: int, xp: Any) -> Features:
