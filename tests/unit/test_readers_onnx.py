@@ -21,7 +21,7 @@ from torch import nn
 from torch.nn import functional
 
 from verify.network import recognise
-from verify.readers import onnx_file
+from verify.readers import onnx_file, read_network
 
 BOUND = 2.0**-53 * 1000 * 200
 
@@ -308,8 +308,8 @@ def test_every_export_gives_the_function_and_one_list_of_nodes(tmp_path, make):
     module, legacy = exported(make, "legacy")
     graph = read(tmp_path, legacy).network
     _, opened = exported(make, "legacy", open_batch=True)
-    _, other = exported(make, "plain", open_batch=make is not Sequence)
-    for content in (opened, other):
+    others = [exported(make, "plain", open_batch=True)[1]] if make is not Sequence else []
+    for content in (opened, *others):
         same = read(tmp_path, content).network
         assert same.equation == graph.equation
         assert same.ties == graph.ties == ()
@@ -357,6 +357,17 @@ def test_a_perceptron_is_recognised_as_one(tmp_path):
     assert found.family == "feedforward"
     assert np.array_equal(found.weights[1], module[3].weight.detach().numpy())
     assert found.biases[1] is None
+
+
+def test_a_file_is_read_as_a_network(tmp_path):
+    module, content = exported(Sequence, "legacy")
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content)
+    loaded = read_network(path)
+    assert (loaded.format, loaded.network.family) == ("onnx", "graph")
+    assert loaded.network.last_affine is not None
+    assert {name: shape for name, shape, _ in loaded.tensors_found}["mix.weight"] == (5, 8)
+    compare_with_torch(module, loaded.network)
 
 
 def test_training_form_is_kept(tmp_path):

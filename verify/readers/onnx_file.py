@@ -94,7 +94,7 @@ def _parameters(model: Any) -> frozenset[str] | None:
     told = [
         (info.name, entry.value in kinds)
         for info in (*model.graph.value_info, *model.graph.input)
-        for entry in info.metadata_props
+        for entry in getattr(info, "metadata_props", ())
         if entry.key == key
     ]
     if told:
