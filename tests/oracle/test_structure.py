@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 import pytest
+from flint import fmpq_mat
 
 from verify.errors import InputError
 from verify.network import Activation, GraphBuilder
@@ -26,6 +27,7 @@ from verify_kernels.structure import (
     proves_distinct_rows,
     rank_bound_by_symmetry,
     rank_bound_by_width,
+    symmetry,
 )
 from verify_kernels.structure.exact_arrays import exact_of
 from verify_kernels.structure.fixed_maps import find_frontier
@@ -524,3 +526,42 @@ def test_mutation_the_sign_of_zero(monkeypatch):
         equal_samples, "exact_of", lambda values: replace(exact_of(values), numbers=values)
     )
     assert proves_distinct_rows(X).value is Truth.PROVED
+
+
+def exact_rank(asked):
+    """Return the rank of Z at the stored weights, exactly."""
+    graph, place, inputs, _, ones = asked
+    rows = rational_features(graph, place, inputs).matrix.tolist()
+    return fmpq_mat([[*row, 1] if ones else row for row in rows]).rank()
+
+
+def test_mutation_the_column_of_ones(monkeypatch):
+    asked = Net((2,)).linear(8, bias=False).act("z**3 - z").asked(PAIRS)
+    rank = exact_rank(asked)
+    assert bound(asked) == rank == 3
+    right = symmetry._rank
+    monkeypatch.setattr(symmetry, "_rank", lambda classes, law, ones: right(classes, law, False))
+    assert bound(asked) < rank
+
+
+def test_mutation_the_degree_of_an_activation(monkeypatch):
+    asked = Net((1,)).linear(9).act("square").asked(images(5, 1))
+    rank = exact_rank(asked)
+    assert dimension(asked)[1] == rank == 3
+    monkeypatch.setattr(polynomial, "exponents", lambda sigma: frozenset({1}))
+    assert dimension(asked)[1] < rank
+
+
+def test_mutation_a_parity_that_is_assumed(monkeypatch):
+    asked = Net((2,)).linear(8, bias=False).act("relu").asked(PAIRS)
+    rank = exact_rank(asked)
+    assert bound(asked) >= rank == 5
+    monkeypatch.setattr(laws, "is_odd", lambda sigma: True)
+    assert bound(asked) < rank
+
+
+def test_large_and_small_samples_stay_exact():
+    X = np.array([[2.0**600, 2.0**-600], [2.0**600, -(2.0**-600)], [2.0**601, 2.0**-599]])
+    net = Net((2,)).linear(4, bias=False).act("relu").asked(X, bias=False)
+    assert bound(net) == 2
+    assert dimension(Net((2,)).linear(4).act("square").asked(X)) == (3, 3)

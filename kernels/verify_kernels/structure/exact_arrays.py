@@ -121,7 +121,10 @@ def common_denominator(arrays: list[ExactArray]) -> Fraction:
 
 def exact_of(values: Array, divisor: Fraction = Fraction(1)) -> ExactArray:
     """Return float64 values over a positive divisor; -0.0 becomes +0.0."""
-    return ExactArray(np.asarray(values, dtype=np.float64) + 0.0, divisor)
+    given = np.asarray(values, dtype=np.float64)
+    negative_zero = bool((np.signbit(given) & (given == 0)).any())
+    # Adding 0.0 turns -0.0 into +0.0; data without it are not copied.
+    return ExactArray(given + 0.0 if negative_zero else given, divisor)
 
 
 def whole(values: Array) -> tuple[Array, Fraction]:
