@@ -163,7 +163,7 @@ def _why(outcome: RouteOutcome) -> str:
         return outcome.skipped
     if outcome.truth is Truth.UNDECIDED:
         told = [found.why_open for found in outcome.evidence.values() if found.why_open]
-        return "; ".join(told) or "the enclosures leave it open"
+        return "; ".join(dict.fromkeys(told)) or "the enclosures leave it open"
     if outcome.truth is Truth.REFUTED and outcome.route.direction == "sufficient":
         return "the hypothesis is false, and nothing follows from this"
     return ""

@@ -18,7 +18,7 @@ from verify_conditions.expressivity import checklist as listed
 from verify_conditions.expressivity import quantities as q
 from verify_conditions.expressivity.problem import Problem, changed
 from verify_kernels.exact_forward.ball_determinant import prove_rank_by_balls
-from verify_kernels.exact_forward.residues import residue_features
+from verify_kernels.exact_forward.residues import ResidueFeatures, residue_features
 from verify_kernels.forward import Features, enclose_features
 from verify_kernels.full_rank.gram import enclose_gram_smallest, radius_squared
 from verify_kernels.full_rank.modular import PANEL, eliminate
@@ -240,14 +240,28 @@ def _inverse_norm(close: bool) -> Callable[[Problem, Effort, str], Evidence]:
     return compute
 
 
-def _rank_modulo(problem: Problem, effort: Effort, which: str) -> Evidence:
+def _residues(problem: Problem, which: str) -> ResidueFeatures:
     prime = choose_prime(PANEL, coprime_to=problem.declared.divisor.numerator)
-    found = residue_features(weights(problem, which), problem.place, problem.inputs, prime)
+    found: ResidueFeatures = problem.once(
+        f"residues {which}",
+        lambda: residue_features(weights(problem, which), problem.place, problem.inputs, prime),
+    )
+    return found
+
+
+def is_rational(problem: Problem, which: str) -> bool:
+    """Whether the features at those weights are rational, so that the rank modulo p is tried."""
+    return _residues(problem, which).residues is not None
+
+
+def _rank_modulo(problem: Problem, effort: Effort, which: str) -> Evidence:
+    found = _residues(problem, which)
     if found.residues is None:
         return Evidence(Enclosure(0, math.inf), why_open=found.why_not)
     Z = found.residues
     if problem.ones:
         Z = np.hstack([Z, np.ones((problem.n, 1))])
+    prime = found.prime
     minor = eliminate(Z, prime)
     _settle(problem, which, minor.rank >= problem.n)
     data = {"prime": prime, "rank": minor.rank, "rows": minor.rows, "columns": minor.columns}

@@ -82,6 +82,10 @@ def _needed(which: str, rung: str) -> Applies:
             return "Z has fewer columns than rows"
         if ev.is_proved(problem, which):
             return "a cheaper rung has proved it"
+        if rung == "balls" and ev.is_rational(problem, which):
+            return "the features are rational, and exact arithmetic has spoken"
+        if which != ev.STORED and problem.declared.frozen is None:
+            return "what is trained is not declared"
         if which != ev.STORED and not problem.hidden:
             return "there are no hidden weights"
         return None
