@@ -280,6 +280,9 @@ def test_what_does_not_fit_in_memory_is_not_tried() -> None:
     found = enclose_tangent_gram(graph, Inputs.of(np.ones((500, 1)), (1,)), memory=10**6)
     assert found.error == np.inf
     assert "GiB allowed" in found.why_open
+    assert not proves_definite(found.mid, error=found.error)
+    tiny = enclose_tangent_gram(graph, Inputs.of(np.ones((500, 1)), (1,)), memory=10)
+    assert not proves_definite(tiny.mid, error=tiny.error)
 
 
 def test_targets_of_another_shape_are_refused() -> None:

@@ -14,8 +14,8 @@ from verify_kernels.tangent_kernel.columns import collect, trained_slots
 from verify_kernels.tangent_kernel.rationals import EXACT, RationalGram, Rationals
 from verify_kernels.tangent_kernel.walk import OpenError, forward, needed, output_place
 
-WORK = 3_000_000  # products of rationals
-ORDER = 120
+WORK = 50_000_000  # products of rationals
+ORDER = 250
 
 
 def require_small(graph: Graph, samples: int) -> None:

@@ -48,7 +48,8 @@ class TangentGram:
     """The true K has ||K - mid||_2 <= error.
 
     Args:
-        mid: symmetric bitwise, shape (n m_y, n m_y); zero where nothing is known.
+        mid: symmetric bitwise, shape (n m_y, n m_y); zero where nothing is known, and of shape
+            (1, 1) where that would not fit in memory.
         error: +inf where nothing is known.
         outputs: m_y.
         parameters: columns of J; 0 where nothing is known.
@@ -113,8 +114,10 @@ def enclose_tangent_gram(
         collect(sweep, trained, total)
         mid, error = total.finish()
     except OpenError as reason:
-        empty = np.zeros((rows, rows)) if 8 * rows * rows <= memory else np.zeros((0, 0))
-        return TangentGram(empty, math.inf, outputs, parameters, why_open=str(reason))
+        # Never an empty matrix, which is definite.
+        order = rows if 8 * rows * rows <= memory else 1
+        nothing = np.zeros((order, order))
+        return TangentGram(nothing, math.inf, outputs, parameters, why_open=str(reason))
     return TangentGram(mid, error, outputs, parameters)
 
 
