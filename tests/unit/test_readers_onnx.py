@@ -264,7 +264,7 @@ def exported(make, kind, *, open_batch=False):
     return module, onnx_bytes(module, x, kind, open_batch)
 
 
-def onnx_bytes(module, x, kind, open_batch=False):
+def onnx_bytes(module, x, kind, open_batch=False, **more):
     file = io.BytesIO()
     level = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
@@ -274,7 +274,7 @@ def onnx_bytes(module, x, kind, open_batch=False):
             if kind == "legacy":
                 named = {"input_names": ["x"], "dynamic_axes": {"x": {0: "n"}}}
                 torch.onnx.export(
-                    module, (x,), file, dynamo=False, do_constant_folding=False,
+                    module, (x,), file, dynamo=False, do_constant_folding=False, **more,
                     training=torch.onnx.TrainingMode.PRESERVE, **(named if open_batch else {}),
                 )  # fmt: skip
             else:
@@ -577,6 +577,25 @@ def test_gelu_and_softplus_that_are_spelled_out(tmp_path):
     graph = read(tmp_path, made.SerializeToString()).network
     assert [str(node.attributes.get("activation", "")) for node in graph.nodes] == [
         "", "gelu", "softplus(7)"]  # fmt: skip
+
+
+def test_older_exports_of_layer_norm_and_gelu_are_the_same_graph(tmp_path):
+    module = nn.Sequential(
+        nn.Linear(4, 6), nn.LayerNorm(6), nn.LayerNorm(6, elementwise_affine=False),
+        nn.GELU(approximate="tanh"), nn.GELU(), nn.Linear(6, 2),
+    ).eval()  # fmt: skip
+    with torch.no_grad():
+        module[1].weight.add_(torch.rand(6))
+        module[1].bias.add_(torch.rand(6))
+    graphs = []
+    for opset in (11, 16, 20):
+        content = onnx_bytes(module, torch.rand(2, 4), "legacy", opset_version=opset)
+        graphs.append(read(tmp_path, content).network)
+    assert len({graph.equation for graph in graphs}) == 1
+    for role, values in graphs[0].stored.items():
+        assert all(np.array_equal(graph.stored[role], values) for graph in graphs)
+    assert [node.op for node in graphs[0].nodes[2:4]] == ["layer_norm", "layer_norm"]
+    compare_with_torch(module, graphs[0])
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ _HALF_ROOTS = frozenset(
     {Fraction("0.7071067811865476"), Fraction("0.7071067811865475"), Fraction("0.70710677"),
      1 / Fraction("1.4142135623730951"), 1 / Fraction("1.4142135"), 1 / Fraction("1.4142136")}
 )  # fmt: skip
+# sqrt(2/pi) likewise, and the coefficient of the cubic term in the tanh form of GELU.
+_ROOTS_OF_TWO_OVER_PI = frozenset({Fraction("0.7978845608028654"), Fraction("0.7978846")})
+_CUBIC = Fraction("0.044715")
 _HALF = Fraction(1, 2)
 Tensors = Mapping[str, tuple[str, Array]]
 
@@ -278,7 +281,7 @@ class _Rewriter:
         return None
 
     def _gelu(self, first: int, second: int) -> int | None:
-        """Return gelu(x) for x and 1 + erf(x/sqrt 2), in either order, or None."""
+        """Return gelu(x) for x and 1 + erf(x/sqrt 2) or 1 + tanh(...), in either order, or None."""
         for x, gate in ((first, second), (second, first)):
             outer = self._step(gate)
             if outer.op != "affine" or dict(outer.attributes) != {"factor": 1, "offset": 1}:
@@ -288,7 +291,29 @@ class _Rewriter:
                 source, factor = self._scaled(inner.inputs[0])
                 if source == x and factor in _HALF_ROOTS:
                     return self.draft.activation(x, "gelu")
+            if inner.is_activation("tanh") and self._is_bent(inner.inputs[0], x):
+                return self.draft.activation(x, "gelu_tanh")
         return None
+
+    def _is_bent(self, index: int, x: int) -> bool:
+        """Return whether an operation is sqrt(2/pi) (x + 0.044715 x^3)."""
+        source, factor = self._scaled(index)
+        total = self._step(source)
+        if factor not in _ROOTS_OF_TWO_OVER_PI or total.op != "add" or x not in total.inputs:
+            return False
+        cube, factor = self._scaled(total.inputs[total.inputs[0] == x])
+        return factor == _CUBIC and self._is_cube(cube, x)
+
+    def _is_cube(self, index: int, x: int) -> bool:
+        step = self._step(index)
+        if step.op == "activation" and step.inputs == (x,):
+            return str(step.attributes["activation"]) == "z**3"
+        if step.op != "mul" or x not in step.inputs:
+            return False
+        square = self._step(step.inputs[step.inputs[0] == x])
+        return square.inputs == (x, x) if square.op == "mul" else (
+            square.is_activation("square") and square.inputs == (x,)
+        )  # fmt: skip
 
     def _div(self, step: Step, inputs: tuple[int, ...], once: set[int]) -> int | None:
         x, below = inputs[0], self._step(inputs[1])

@@ -15,10 +15,11 @@ import numpy as np
 from verify.errors import InputError
 from verify.network.operations import Shape
 from verify.readers.graph_patterns import Draft
+from verify.readers.onnx_norms import joined, layer_norm
 from verify.readers.onnx_tensors import FLOATS
-from verify.readers.onnx_values import Above, Call, Flow, Known, Value
+from verify.readers.onnx_values import Above, Call, Flow, Known, Root, Value
 
-Rule = Callable[[Draft, Call], Flow | Above]
+Rule = Callable[[Draft, Call], Flow | Above | Root]
 _PLAIN = {
     "Relu": "relu", "Tanh": "tanh", "Sigmoid": "sigmoid", "Erf": "erf", "Atan": "atan",
     "Sin": "sin", "Abs": "abs", "Softsign": "softsign", "Mish": "mish", "Softplus": "softplus(1)",
@@ -197,6 +198,8 @@ def combine(draft: Draft, op: str, left: Value | None, right: Value | None, name
     flows = [value for value in (left, right) if isinstance(value, Flow)]
     if op == "div" and any(flow.whole for flow in flows):
         raise InputError("expected a division of real numbers, but got one of whole numbers")
+    if op == "div" and isinstance(left, Flow) and isinstance(right, Root):
+        return layer_norm(draft, left, right)
     whole = all(flow.whole for flow in flows)
     if isinstance(left, Flow) and isinstance(right, Flow):
         axes = [len(draft.shape(flow.node)) for flow in flows]
@@ -208,6 +211,9 @@ def combine(draft: Draft, op: str, left: Value | None, right: Value | None, name
         raise InputError("expected numbers, but got a comparison")
     if _is_number(known, draft.shape(flow.node)):
         return Flow(_with_number(draft, op, flow.node, known.number(), flow is left, name), whole)
+    norm = joined(draft, op, flow, known) if flow.norm else None
+    if norm is not None:
+        return norm
     constant = draft.constant(*stored_beside(known, draft.shape(flow.node)))
     pair = (flow.node, constant) if flow is left else (constant, flow.node)
     return Flow(draft.add(op, pair), whole)
@@ -286,6 +292,10 @@ def _greater(draft: Draft, call: Call) -> Above:
     return Above(draft.add("greater", (node,), {"threshold": bound.number()}))
 
 
+def _root(draft: Draft, call: Call) -> Root:
+    return Root(call.flow(0).node)
+
+
 def _where(draft: Draft, call: Call) -> Flow:
     test = call.value(0)
     if not isinstance(test, Above):
@@ -307,5 +317,5 @@ RULES: dict[str, Rule] = {
     "PRelu": _prelu, "Pow": _power, "Cast": _cast, "CastLike": _cast_like, "Identity": _same,
     "Neg": _negated,
     "Add": _binary("add"), "Sub": _binary("sub"), "Mul": _binary("mul"), "Div": _binary("div"),
-    "Sum": _sum, "Greater": _greater, "Where": _where,
+    "Sum": _sum, "Greater": _greater, "Where": _where, "Sqrt": _root,
 }  # fmt: skip

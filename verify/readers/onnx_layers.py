@@ -14,6 +14,7 @@ from verify.network.operations import Shape
 from verify.readers.graph_patterns import Draft
 from verify.readers.onnx_arithmetic import combine
 from verify.readers.onnx_folding import axes_of
+from verify.readers.onnx_norms import not_negative
 from verify.readers.onnx_shapes import sample_axis
 from verify.readers.onnx_values import Call, Flow, Known
 
@@ -157,7 +158,10 @@ def _batch_norm(draft: Draft, call: Call) -> Flow:
         raise InputError("expected normalisation of each channel, but got spatial = 0")
     call.ignore("momentum")
     slots = {"mean": mean.slot(), "variance": variance.slot()} | _scale(weight, bias)
-    attributes = {"epsilon": call.fraction("epsilon", "0.00001"), "training": bool(training)}
+    attributes = {
+        "epsilon": not_negative(call.fraction("epsilon", "0.00001")),
+        "training": bool(training),
+    }
     return Flow(draft.add("batch_norm", (node,), attributes, slots))
 
 
@@ -174,7 +178,7 @@ def _layer_norm(draft: Draft, call: Call) -> Flow:
     shape = draft.shape(node)
     axes = len(shape) - sample_axis(call.integer("axis", -1), shape)
     call.ignore("stash_type")
-    attributes = {"axes": axes, "epsilon": call.fraction("epsilon", "0.00001")}
+    attributes = {"axes": axes, "epsilon": not_negative(call.fraction("epsilon", "0.00001"))}
     return Flow(draft.add("layer_norm", (node,), attributes, _scale(weight, bias)))
 
 

@@ -130,10 +130,17 @@ MAX_DIMENSIONS = 32
 
 @dataclass(frozen=True)
 class Flow:
-    """A value of every sample: the index of a node; ``whole`` says that the type is integral."""
+    """A value of every sample.
+
+    Args:
+        node: its index.
+        whole: the type is integral.
+        norm: a layer norm that is spelled out, and whose factor and offset may follow.
+    """
 
     node: int
     whole: bool = False
+    norm: bool = False
 
 
 @dataclass(frozen=True)
@@ -143,7 +150,14 @@ class Above:
     node: int
 
 
-Value = Known | Flow | Above
+@dataclass(frozen=True)
+class Root:
+    """The square root of a node; read only by the division of a layer norm that is spelled out."""
+
+    node: int
+
+
+Value = Known | Flow | Above | Root
 
 
 @dataclass
