@@ -54,17 +54,21 @@ def _grid(low: int, high: int, end: float) -> list[str]:
     lines = []
     for power in range(low, high + 1, max(1, (high - low) // 6)):
         y = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (power - low) / (high - low)
-        lines.append(f'<line x1="{LEFT}" x2="{WIDTH - 10}" y1="{y:.1f}" y2="{y:.1f}" '
-                     'stroke="#8886" stroke-width="1"/>')  # fmt: skip
-        lines.append(f'<text x="{LEFT - 6}" y="{y + 4:.1f}" text-anchor="end" font-size="12" '
-                     f'fill="currentColor">1e{power}</text>')  # fmt: skip
+        ends = f'x1="{LEFT}" x2="{WIDTH - 10}" y1="{y:.1f}" y2="{y:.1f}"'
+        lines.append(f'<line {ends} stroke="#8886" stroke-width="1"/>')
+        lines.append(_text(LEFT - 6, y + 4, f"1e{power}", anchor="end"))
     for power in range(int(end) + 1):
         x = LEFT + (WIDTH - LEFT - 10) * power / end
-        lines.append(f'<text x="{x:.1f}" y="{HEIGHT - BOTTOM + 16}" text-anchor="middle" '
-                     f'font-size="12" fill="currentColor">{10**power}</text>')  # fmt: skip
-    lines.append(f'<text x="{(LEFT + WIDTH) / 2:.0f}" y="{HEIGHT - 4}" text-anchor="middle" '
-                 'font-size="12" fill="currentColor">steps after the switch, plus 1</text>')  # fmt: skip
+        lines.append(_text(x, HEIGHT - BOTTOM + 16, str(10**power)))
+    lines.append(_text((LEFT + WIDTH) / 2, HEIGHT - 4, "steps after the switch, plus 1"))
     return lines
+
+
+def _text(
+    x: float, y: float, text: str, *, anchor: str = "middle", fill: str = "currentColor"
+) -> str:
+    place = f'x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}"'
+    return f'<text {place} font-size="12" fill="{fill}">{escape(text)}</text>'
 
 
 def with_figures(page: str, heading: str, figures: Sequence[str], tables: Sequence[str]) -> str:
@@ -82,4 +86,5 @@ def html_table(title: str, rows: Sequence[dict[str, str]]) -> str:
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in rows[0])
     lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row.values()) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
-    return f"<h3>{escape(title)}</h3><table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
+    return f"<h3>{escape(title)}</h3>{table}"

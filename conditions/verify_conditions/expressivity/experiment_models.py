@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Any
 
 Build = Callable[[int], Any]
@@ -27,7 +28,7 @@ def mlp(
 
         torch.manual_seed(seed)
         layers: list[Any] = []
-        for fan_in, fan_out in zip(sizes[:-2], sizes[1:-1], strict=True):
+        for fan_in, fan_out in pairwise(sizes[:-1]):
             hidden = nn.Linear(fan_in, fan_out)
             with torch.no_grad():
                 hidden.weight.mul_(gain)

@@ -30,7 +30,8 @@ Labels of batches are not seen: the statements are about the labels in ``data``.
 module draws by a function of its own, without a dropout module, is seen by no one.
 
 Source: Kawaguchi and Sun, *A Recipe for Global Convergence Guarantee in Deep Neural Networks*,
-arXiv:2104.05785, for the two phases; the statements are those proved in docs/expressivity.md.
+arXiv:2104.05785, for the two phases; what is claimed of phase 2 is proved in the words at the head
+of `ee_descent` and `ee_curve`.
 """
 
 from __future__ import annotations
