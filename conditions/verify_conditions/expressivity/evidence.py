@@ -186,13 +186,16 @@ def _gram(problem: Problem, effort: Effort, which: str) -> Evidence:
     given = _scaled(problem, which, effort)
     turn = radius_squared(given)
     found = enclose_gram_smallest(given, ones=False, backend=effort.backend, aim=turn)
-    _settle(problem, which, found.enclosure().lo > turn.hi)
-    return _with(found, given)
+    proved = found.enclosure().lo > turn.hi
+    _settle(problem, which, proved)
+    return _with(found, given, proved)
 
 
-def _with(found: Evidence, given: Features) -> Evidence:
+def _with(found: Evidence, given: Features, proved: bool) -> Evidence:
+    """Add what the forward pass assumes; a witness is kept only where it proves the rank."""
     assumes = tuple(dict.fromkeys((*found.assumes, *given.assumes)))
-    return Evidence(found.value, found.witness, assumes, found.how, found.why_open)
+    witness = found.witness if proved else None
+    return Evidence(found.value, witness, assumes, found.how, found.why_open)
 
 
 def _rho2(problem: Problem, effort: Effort, which: str) -> Evidence:
@@ -224,8 +227,9 @@ def _residual(close: bool) -> Callable[[Problem, Effort, str], Evidence]:
         blocked = _open(problem, which, effort)
         if blocked is not None:
             return blocked
-        found = _preconditioned(problem, effort, which, close).residual
-        return _with(found, _scaled(problem, which, effort))
+        found = _preconditioned(problem, effort, which, close)
+        given = _scaled(problem, which, effort)
+        return _with(found.residual, given, found.smallest.lo > 0)
 
     return compute
 
@@ -293,15 +297,21 @@ def _drawn(problem: Problem, effort: Effort, which: str) -> Evidence:
             why_open="what is trained is not declared; add --set expressivity.frozen=none, or "
             "the list of frozen tensors",
         )
-    graph = weights(problem, which)
-    data = {
-        role: values
-        for role, values in graph.stored.items()
-        if values is not problem.graph.stored[role]
-    }
     how = f"seed {told.seed}" + (f", relative scale {told.scale}" if which == PERTURBED else "")
-    witness = Witness("weights", {"drawn": which, "seed": told.seed, "scale": told.scale, **data})
-    return Evidence(Truth.PROVED, witness, how=f"{which} weights, {how}")
+    return Evidence(Truth.PROVED, _weights(problem, which), how=f"{which} weights, {how}")
+
+
+def _weights(problem: Problem, which: str) -> Witness | None:
+    """Return what reproduces the drawn weights exactly, once they have proved the rank."""
+    if not is_proved(problem, which):
+        return None
+    told, before = problem.declared, problem.graph.stored
+    drawn = {
+        role: values
+        for role, values in weights(problem, which).stored.items()
+        if values is not before[role]
+    }
+    return Witness("weights", {"drawn": which, "seed": told.seed, "scale": told.scale, **drawn})
 
 
 _COMPUTED: dict[Item, Callable[[Problem, Effort, str], Evidence]] = {

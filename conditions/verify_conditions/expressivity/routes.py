@@ -72,7 +72,8 @@ def _rung(which: str, rung: str) -> Route:
 
 
 def _bindings(statement: Statement, which: str) -> tuple[Binding, ...]:
-    items: list[Quantity | Fact] = list(statement.about)
+    # What is drawn is told last, when it is known whether its tensors are worth keeping.
+    items: list[Quantity | Fact] = sorted(statement.about, key=lambda item: item is q.DRAWN)
     return tuple(ev.witness_binding(item, which) for item in items)
 
 
@@ -82,12 +83,15 @@ def _needed(which: str, rung: str) -> Applies:
             return "Z has fewer columns than rows"
         if ev.is_proved(problem, which):
             return "a cheaper rung has proved it"
-        if rung == "balls" and ev.is_rational(problem, which):
-            return "the features are rational, and exact arithmetic has spoken"
         if which != ev.STORED and problem.declared.frozen is None:
             return "what is trained is not declared"
         if which != ev.STORED and not problem.hidden:
             return "there are no hidden weights"
+        rational = rung in ("modular", "balls") and ev.is_rational(problem, which)
+        if rung == "balls" and rational:
+            return "the features are rational, and exact arithmetic has spoken"
+        if rung == "modular" and not rational:
+            return "the features are not rational"
         return None
 
     return applies
