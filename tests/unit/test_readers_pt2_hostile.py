@@ -251,7 +251,7 @@ def test_truncated_archives(parts):
 
 
 JUNK = (None, True, -1, 0, 2**63, 10**30, 1.5, float("nan"), "", "x", "conv2d", [], {}, [[]],
-        {"as_int": -5}, {"as_tensor": {"name": "x"}}, {"as_none": True}, {"as_ints": [0, 0]})  # fmt: skip
+        {"as_int": -5}, {"as_tensor": {"name": "x"}}, {"as_none": 1}, {"as_ints": [0]})  # fmt: skip
 
 
 def places(value, found, path=()):

@@ -64,7 +64,7 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
         SettingsError: something that must be declared is not.
     """
     if bag.network is not None:
-        return _recognised(bag.network, declared, where)
+        return _recognised(bag.network, declared)
     chosen, prefix = _group(bag, declared, where)
     group = _plain_names(chosen)
     if not group:
@@ -142,18 +142,22 @@ def state_dict(bag: TensorBag, declared: Declaration, where: str) -> Group:
     }
 
 
-def _recognised(graph: Graph, declared: Declaration, where: str) -> Assembled:
-    """Return the narrowest family of a stored graph; what it tells itself is not declared.
+def refuse_told(names: Iterable[str], declared: Declaration, where: str) -> None:
+    """Refuse flags about what the operations of the network tell themselves.
 
     Raises:
-        SettingsError: a family, an activation or a part is declared for this file.
+        SettingsError: one of them is declared for this file.
     """
-    for name in ("family", "activation", "key"):
+    for name in names:
         if name in declared.texts and declared.origins.get(name) in ("flag", "file"):
             raise SettingsError(
-                f"--{name}: expected none for {where}, which stores the operations of the network "
-                f"itself, but got {shown(declared.texts[name])}; leave it out"
+                f"--{name}: expected none for {where}, where the file or its class tells the "
+                f"operations of the network, but got {shown(declared.texts[name])}; leave it out"
             )
+
+
+def _recognised(graph: Graph, declared: Declaration) -> Assembled:
+    """Return the narrowest family of a graph."""
     network = recognise(graph)
     rest = _check_constants(declared, set(), network.family)
     return Assembled(network, None, rest, network.family)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from verify import registry
 from verify.errors import InputError
 from verify.readers import Loaded, UserModule
-from verify.readers.assembly import assemble, check_data_fits, state_dict, with_notes
+from verify.readers.assembly import assemble, check_data_fits, refuse_told, state_dict, with_notes
 from verify.readers.declaration import Declaration, from_flags, from_folder, from_mapping
 from verify.readers.tensors import STEP_NAMES, TensorBag, read_bytes, shown, whole_number
 
@@ -67,9 +67,16 @@ def _module(declared: Declaration, file: Path, *, trust: bool) -> UserModule | N
 def _with_class(
     bag: TensorBag, module: UserModule | None, declared: Declaration, where: str
 ) -> TensorBag:
-    """Return the file with the network of its declared class, where it stores tensors alone."""
+    """Return the file with the network of its declared class, where it stores tensors alone.
+
+    Raises:
+        SettingsError: flags about what the file or the class tells itself, or no ``--trust``.
+    """
+    if bag.network is not None:
+        refuse_told(_SHARED, declared, where)
     if module is None or not module.table.name or bag.network is not None:
         return bag
+    refuse_told(("family", "activation"), declared, where)
     from verify.readers.user_module import graph_of_class
 
     tensors = state_dict(bag, declared, where)

@@ -31,7 +31,8 @@ _CHECKS = frozenset(
 # float16, float32, float64, bfloat16 in the schema.
 _FLOATS = (6, 7, 8, 13)
 _TRANSPOSES = ("t.default", "permute.default", "transpose.int")
-_KEEPS = ("detach.default", "alias.default", "clone.default", "contiguous.default")
+_KEEPS = ("detach.default", "detach_.default", "alias.default", "clone.default",
+          "contiguous.default", "lift_fresh_copy.default")  # fmt: skip
 _STATE = ("parameter", "buffer", "tensor_constant")
 _NAMES = {"parameter": "parameter_name", "buffer": "buffer_name",
           "tensor_constant": "tensor_constant_name"}  # fmt: skip
