@@ -197,6 +197,20 @@ def test_pixels_are_fractions(name: str) -> None:
     assert all(a.overlaps(b) for a, b in zip(balls.entries(), exact_balls, strict=True))
 
 
+@pytest.mark.parametrize("name", ["conv in groups", "max pool", "residual", "round"])
+def test_groups_of_samples_change_nothing(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, place = made(CASES[name][0])
+    inputs = Inputs.of(whole(5, *SHAPE, seed=21), SHAPE, divisor=3)
+    whole_found = residue_features(graph, place, inputs, PRIME)
+    monkeypatch.setattr("verify_kernels.exact_forward.residues._MOST_ENTRIES", 1)
+    one_by_one = residue_features(graph, place, inputs, PRIME)
+    assert whole_found.residues is not None
+    assert one_by_one.residues is not None
+    assert whole_found.residues.tolist() == one_by_one.residues.tolist()
+    exact = rational_features(graph, place, inputs).matrix
+    assert one_by_one.residues.ravel().tolist() == [as_residue(x, PRIME) for x in exact.entries()]
+
+
 def normed(builder: GraphBuilder, x: int) -> int:
     tensors = {
         "mean": ("m", whole(4, seed=1)), "variance": ("v", np.array([0.5, 1.0, 3.0, 0.25])),

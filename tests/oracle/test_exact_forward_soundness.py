@@ -341,7 +341,7 @@ def test_midpoints_alone_would_prove_false_ranks(monkeypatch: pytest.MonkeyPatch
     found = prove_rank_by_balls(graph, place, inputs, ones=True, bits_cap=512)
     assert found.enclosure().lo == 0
     true_features, true_precision = ball_determinant.ball_features, ball_determinant.precision
-    monkeypatch.setattr(ball_determinant, "ball_features", lambda *a: true_features(*a).mid())
+    monkeypatch.setattr(ball_determinant, "ball_features", lambda *a, **k: true_features(*a, **k).mid())
     monkeypatch.setattr(ball_determinant, "precision", lambda bits: true_precision(4 * bits))
     found = prove_rank_by_balls(graph, place, inputs, ones=True, bits_cap=512)
     assert found.enclosure().lo > 0
@@ -378,6 +378,69 @@ def test_time_and_bits_end_in_words() -> None:
     assert found.enclosure().lo == 0
     assert "256 bits" in found.why_open
     found = prove_rank_by_balls(graph, place, inputs, ones=True, deadline=0.0)
-    assert "time" in found.why_open
+    assert "did not end in time" in found.why_open
     short = Inputs.of(np.arange(12.0).reshape(6, 2), (2,))
     assert "fewer columns" in prove_rank_by_balls(graph, place, short, ones=True).why_open
+
+
+def normed_graph(activation: str, shift: float, seed: int) -> tuple[Graph, int, Inputs]:
+    """Return a convolution, batch norm, activation, pooling: irrational, some channels silent."""
+    r = np.random.default_rng(seed)
+    builder = GraphBuilder()
+    x = builder.input((2, 6, 6))
+    given = {"strides": (1, 1), "padding": ((1, 1),) * 2, "dilations": (1, 1), "groups": 1}
+    x = builder.add("conv", (x,), given, {"weight": ("w", r.normal(size=(5, 2, 3, 3)))})
+    tensors = {
+        "mean": ("m", r.normal(size=5)), "variance": ("v", r.uniform(1, 2, size=5)),
+        "weight": ("g", np.array([1.0, -1.0, 0.5, 2.0, 0.0])),
+        "bias": ("b", np.array([0.0, -shift, 0.25, -shift, -1.0])),
+    }  # fmt: skip
+    x = builder.add("batch_norm", (x,), {"epsilon": Fraction(1, 10**5), "training": False}, tensors)
+    x = builder.add("activation", (x,), {"activation": Activation.parse(activation)})
+    x = builder.add("adaptive_average_pool", (x,), {"size": (2, 1)})
+    x = builder.add("reshape", (x,), {"shape": (10,)})
+    graph = builder.build(builder.add("linear", (x,), {}, {"weight": ("V", np.ones((1, 10)))}))
+    assert graph.last_affine is not None
+    inputs = Inputs.of(r.integers(0, 256, size=(9, 2, 6, 6)).astype(float), (2, 6, 6), divisor=255)
+    return graph, graph.nodes[graph.last_affine].inputs[0], inputs
+
+
+@pytest.mark.parametrize("activation", ["relu", "softplus(1)", "softplus(100)", "gelu", "tanh"])
+def test_dead_units_behind_batch_norm(activation: str) -> None:
+    graph, place, inputs = normed_graph(activation, 60.0, 3)
+    found = dead_units(graph, place, inputs)
+    balls = np.array(ball_features(graph, place, inputs, 600).entries(), dtype=object)
+    table = balls.reshape(9, 10)
+    zero = [all(x.is_zero() for x in column) for column in table.T]
+    assert found.zero.tolist() == found.maybe_zero.tolist() == zero
+    assert found.certain == (6 if activation == "relu" else 0)
+    # the last channel has weight 0: constant, though no rounding-free value says so
+    assert found.maybe_constant[8:].all()
+    assert not (found.constant & ~found.maybe_constant).any()
+    differing = [not all(x.overlaps(column[0]) for x in column) for column in table.T]
+    assert not (found.constant & differing).any()
+
+
+def test_the_time_for_balls_is_kept() -> None:
+    graph, place, inputs = normed_graph("softplus(100)", 60.0, 3)
+    found = dead_units(graph, place, inputs, deadline=0.0)
+    assert found.certain == 0
+    assert found.possible >= 4
+    assert "time" in found.how
+    open_evidence = prove_rank_by_balls(graph, place, inputs, ones=True, deadline=0.0)
+    assert "did not end in time" in open_evidence.why_open
+    lower = deficiency_at_these_weights(graph, place, inputs, ones=True, deadline=0.0)
+    assert lower.enclosure().lo == 0
+
+
+def test_zeros_are_zeros_of_random_rectified_graphs() -> None:
+    """Units that are called zero are exactly zero, also behind sums and pooling."""
+    for seed in range(20):
+        graph, place, inputs = normed_graph("relu", float(seed) / 4, seed)
+        found = dead_units(graph, place, inputs)
+        table = np.array(ball_features(graph, place, inputs, 300).entries(), dtype=object)
+        for zero, maybe, column in zip(
+            found.zero, found.maybe_zero, table.reshape(9, 10).T, strict=True
+        ):
+            assert not zero or all(x.is_zero() for x in column)
+            assert maybe or any(not x.contains(0) for x in column)

@@ -57,13 +57,14 @@ def prove_rank_by_balls(
         Evidence of |det|: an enclosure above 0 with the witness ``"ball-minor"`` (columns, where
         m is the column of ones; bits), or one with the lower end 0 and the reason.
     """
-    bits, why, upper = bits_start, "no attempt was made in time", Enclosure(0, math.inf)
+    bits, why, upper = bits_start, "no attempt was completed", Enclosure(0, math.inf)
     while bits <= bits_cap:
         begun = time.monotonic()
         try:
-            entries = z_matrix(ball_features(graph, place, inputs, bits), ones)
+            features = ball_features(graph, place, inputs, bits, deadline=deadline)
         except OutsideError as error:
-            return Evidence(Enclosure.unbounded(), why_open=str(error))
+            return Evidence(upper, why_open=f"{why}; with {bits} bits: {error}")
+        entries = z_matrix(features, ones)
         if entries.shape[0] > entries.shape[1]:
             return Evidence(Enclosure.unbounded(), why_open="there are fewer columns than samples")
         found = minor_determinant(entries, bits)
@@ -150,15 +151,15 @@ def enclose_smallest_singular_by_balls(
     Returns:
         Evidence of sigma_n; [0, inf] with the reason if Z Z^T could not be inverted.
     """
-    bits, why = bits_start, "no attempt was made in time"
+    bits, why = bits_start, "no attempt was completed"
     while bits <= bits_cap:
         begun = time.monotonic()
         try:
-            entries = z_matrix(ball_features(graph, place, inputs, bits), ones)
+            features = ball_features(graph, place, inputs, bits, deadline=deadline)
         except OutsideError as error:
-            return Evidence(Enclosure(0, math.inf), why_open=str(error))
+            return Evidence(Enclosure(0, math.inf), why_open=f"{why}; with {bits} bits: {error}")
         with precision(bits):
-            found = _smallest_singular(entries)
+            found = _smallest_singular(z_matrix(features, ones))
         if found is not None:
             how = f"traces of powers of the inverse Gram matrix in balls of {bits} bits"
             return Evidence(found, how=how)

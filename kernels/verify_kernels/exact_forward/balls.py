@@ -6,12 +6,14 @@ they are python-flint balls, with matrix products done as a whole.
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Sequence
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from flint import arb, arb_mat, fmpq
+from flint import arb, arb_mat, ctx, fmpq
 
 from verify.network.activation import Activation
 from verify.network.graph import Graph, Node
@@ -25,7 +27,15 @@ from verify_kernels.exact_forward.rational import (
     fraction,
     matrix_rows,
 )
-from verify_kernels.exact_forward.walk import Arithmetic, Mask, Move, OutsideError, apply, values_at
+from verify_kernels.exact_forward.walk import (
+    Arithmetic,
+    Mask,
+    Move,
+    OutsideError,
+    apply,
+    key_of,
+    values_at,
+)
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.two_layer.balls import precision
 
@@ -34,7 +44,9 @@ SLOPE_BITS = 53  # a slope only scales a radius
 _LONG = 8
 
 
-def ball_features(graph: Graph, place: int, inputs: Inputs, bits: int) -> Any:
+def ball_features(
+    graph: Graph, place: int, inputs: Inputs, bits: int, *, deadline: float = math.inf
+) -> Any:
     """Enclose the values of a node at all samples.
 
     Args:
@@ -42,27 +54,27 @@ def ball_features(graph: Graph, place: int, inputs: Inputs, bits: int) -> Any:
         place: index of the node, whose values are flattened to rows.
         inputs: the samples.
         bits: working precision.
+        deadline: in time of `time.monotonic`.
 
     Returns:
         An ``arb_mat`` (n, m) that contains the true matrix entrywise.
 
     Raises:
         OutsideError: an operation that has no value at a sample (batch norm in training form,
-            dropout in training form), or a division by zero.
+            dropout in training form), or the time is over.
     """
     with precision(bits):
-        found = ball_values(graph, place, inputs)
+        found = ball_values(graph, place, inputs, deadline)
         rows = matrix_rows(found, len(inputs.values))
         return arb_mat(rows.shape[0], rows.shape[1], list(rows.flat))
 
 
-def ball_values(graph: Graph, place: int, inputs: Inputs) -> Objects:
+def ball_values(graph: Graph, place: int, inputs: Inputs, deadline: float) -> Objects:
     """Return the values of a node as an array of balls, at the working precision."""
-    from flint import ctx
-
-    exact, balls = Rationals(), Balls()
+    exact, balls = Rationals(), Balls(deadline)
 
     def step(node: Node, read: list[Any]) -> Any:
+        check_time(deadline)
         if all(is_exact(each) for each in read):
             try:
                 found = apply(graph, node, read, exact)
@@ -73,6 +85,16 @@ def ball_values(graph: Graph, place: int, inputs: Inputs) -> Objects:
         return apply(graph, node, [as_balls(each) for each in read], balls)
 
     return as_balls(values_at(graph, place, exact_inputs(inputs), step))
+
+
+def check_time(deadline: float) -> None:
+    """Raise once the deadline passed.
+
+    Raises:
+        OutsideError: it passed.
+    """
+    if time.monotonic() > deadline:
+        raise OutsideError("ball arithmetic did not end in time")
 
 
 def is_exact(values: Objects) -> bool:
@@ -95,8 +117,9 @@ def as_balls(values: Objects) -> Objects:
 class Balls(Arithmetic):
     """Arrays of ``arb`` at the working precision."""
 
-    def __init__(self) -> None:
-        self._weights: dict[int, tuple[Array, Any]] = {}
+    def __init__(self, deadline: float = math.inf) -> None:
+        self.deadline = deadline
+        self._weights: dict[Any, tuple[Array, Any]] = {}
 
     def moved(self, move: Move, *values: Objects) -> Objects:
         """Apply a function that only rearranges entries."""
@@ -114,10 +137,10 @@ class Balls(Arithmetic):
     def product(self, x: Objects, weight: Array) -> Objects:
         """Return x W^T over the last axis."""
         k, out = x.shape[-1], len(weight)
-        held = self._weights.get(id(weight))
-        if held is None or held[0] is not weight:
+        held = self._weights.get(key_of(weight))
+        if held is None:  # the array is kept, so that its place in memory stays taken
             matrix = arb_mat(k, out, weight.T.ravel().tolist())
-            held = self._weights[id(weight)] = (weight, matrix)
+            held = self._weights[key_of(weight)] = (weight, matrix)
         rows = x.size // k
         found = (arb_mat(rows, k, list(x.flat)) * held[1]).entries()
         return filled(found, (*x.shape[:-1], out))
@@ -161,7 +184,11 @@ class Balls(Arithmetic):
 
     def activation(self, a: Objects, activation: Activation, node: Node) -> Objects:
         """Apply an activation."""
-        return filled([image(activation, each) for each in a.flat], a.shape)
+        found: list[Any] = []
+        for row in a.reshape(len(a), -1):
+            check_time(self.deadline)
+            found += [image(activation, each) for each in row]
+        return filled(found, a.shape)
 
     def rounded(self, a: Objects, how: str, node: Node) -> Objects:
         """Round to whole numbers."""

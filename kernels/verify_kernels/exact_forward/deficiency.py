@@ -24,7 +24,7 @@ _MOST_ROWS_OF_WITNESS = 64
 
 
 def deficiency_at_these_weights(
-    graph: Graph, place: int, inputs: Inputs, *, ones: bool, deadline: float = math.inf
+    graph: Graph, place: int, inputs: Inputs, *, ones: bool, deadline: float | None = None
 ) -> Evidence:
     """Enclose the rank of Z at these weights from above.
 
@@ -38,7 +38,7 @@ def deficiency_at_these_weights(
         place: index of the node of the features.
         inputs: the n samples.
         ones: whether Z carries the column of ones.
-        deadline: in time of `time.monotonic`, for ball arithmetic.
+        deadline: in time of `time.monotonic`, for ball arithmetic; in 20 seconds if it is None.
 
     Returns:
         Evidence of rank Z: [rank, rank], or [0, bound] with the columns as the witness.

@@ -20,7 +20,15 @@ from verify.network.graph import Graph, Node
 from verify.network.weights import Array
 from verify_kernels.activation_analysis.tree import Node as Tree
 from verify_kernels.activation_analysis.tree import postorder, tree_of
-from verify_kernels.exact_forward.walk import Arithmetic, Mask, Move, OutsideError, apply, values_at
+from verify_kernels.exact_forward.walk import (
+    Arithmetic,
+    Mask,
+    Move,
+    OutsideError,
+    apply,
+    key_of,
+    values_at,
+)
 from verify_kernels.forward.inputs import Inputs
 
 Objects = Any  # NumPy array of fmpq
@@ -105,7 +113,7 @@ class Rationals(Arithmetic):
     """Arrays of ``fmpq``."""
 
     def __init__(self) -> None:
-        self._weights: dict[int, tuple[Array, Any, int]] = {}
+        self._weights: dict[Any, tuple[Array, Any, int]] = {}
 
     def moved(self, move: Move, *values: Objects) -> Objects:
         """Apply a function that only rearranges entries."""
@@ -121,9 +129,9 @@ class Rationals(Arithmetic):
 
     def product(self, x: Objects, weight: Array) -> Objects:
         """Return x W^T over the last axis."""
-        held = self._weights.get(id(weight))
-        if held is None or held[0] is not weight:
-            held = self._weights[id(weight)] = (weight, *integers_of(weight.T))
+        held = self._weights.get(key_of(weight))
+        if held is None:  # the array is kept, so that its place in memory stays taken
+            held = self._weights[key_of(weight)] = (weight, *integers_of(weight.T))
         _, matrix, scale = held
         flat = list(x.flat)
         bottom = math.lcm(*{int(value.q) for value in flat})

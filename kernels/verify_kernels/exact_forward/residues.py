@@ -9,6 +9,7 @@ p proves full rank. A smaller rank mod p proves nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -24,7 +25,15 @@ from verify_kernels.activation_analysis.tree import postorder, tree_of
 from verify_kernels.exact_forward import signs
 from verify_kernels.exact_forward.rational import Rationals, exact_inputs
 from verify_kernels.exact_forward.signs import Enclosed, Mask
-from verify_kernels.exact_forward.walk import Arithmetic, Move, OutsideError, apply, values_at
+from verify_kernels.exact_forward.walk import (
+    Arithmetic,
+    Move,
+    OutsideError,
+    apply,
+    key_of,
+    needed,
+    values_at,
+)
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.full_rank.elimination import reduce_difference
 from verify_kernels.full_rank.modular import residues as residues_of_matrix
@@ -33,6 +42,7 @@ from verify_kernels.self_test import check_arithmetic
 
 PRODUCTS = "matrix products are conventional (checked by a self-test, not proved)"
 _LEAST_TERMS = 16
+_MOST_ENTRIES = 2**23
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,21 +100,38 @@ def residue_features(graph: Graph, place: int, inputs: Inputs, prime: int) -> Re
         raise InputError(f"residue_features: expected a prime from 5 to 2^25, but got {prime!r}")
     check_arithmetic("numpy")
     by = Residues(graph, inputs, prime)
+    size = _group(graph, place)
+    found: list[list[Array]] = [[], [], []]
     with np.errstate(all="ignore"):  # what overflows is left open by every comparison
-        try:
-            found = values_at(
-                graph, place, by.first(), lambda node, read: apply(graph, node, read, by)
-            )
-        except OutsideError as error:
-            return ResidueFeatures(None, prime, why_not=str(error))
-        n = len(inputs.values)
-        rows = [
-            np.ascontiguousarray(np.broadcast_to(each.reshape(len(each), -1), (n, each[0].size)))
-            for each in (by.centred(found.mod), found.near.mid, found.near.radius)
-        ]
-    return ResidueFeatures(
-        rows[0], prime, Enclosed(rows[1], rows[2]), by.by_enclosure, by.by_fractions
-    )
+        for start in range(0, len(inputs.values), size):
+            by.inputs = replace(inputs, values=inputs.values[start : start + size])
+            try:
+                value = values_at(
+                    graph, place, by.first(), lambda node, read: apply(graph, node, read, by)
+                )
+            except OutsideError as error:
+                return ResidueFeatures(None, prime, why_not=str(error))
+            parts = (by.centred(value.mod), value.near.mid, value.near.radius)
+            for rows, part in zip(found, parts, strict=True):
+                flat = part.reshape(len(part), -1)
+                rows.append(np.broadcast_to(flat, (len(by.inputs.values), flat.shape[1])))
+    mod, mid, radius = (np.concatenate(rows) for rows in found)
+    return ResidueFeatures(mod, prime, Enclosed(mid, radius), by.by_enclosure, by.by_fractions)
+
+
+def _group(graph: Graph, place: int) -> int:
+    """Return how many samples are evaluated together, by the entries that windows hold."""
+    most = 1
+    for k in needed(graph, place):
+        node = graph.nodes[k]
+        entries = math.prod(node.shape)
+        if node.op == "conv":
+            kernel = graph.stored[node.parameters["weight"]].shape
+            entries = math.prod(node.shape[1:]) * math.prod(kernel[1:]) * node.attributes["groups"]
+        elif "kernel" in node.attributes:
+            entries *= math.prod(node.attributes["kernel"])
+        most = max(most, entries)
+    return max(1, _MOST_ENTRIES // most)
 
 
 class Residues(Arithmetic):
@@ -114,6 +141,7 @@ class Residues(Arithmetic):
         self.graph, self.inputs, self.p = graph, inputs, prime
         self.by_enclosure = self.by_fractions = 0
         self._rationals = Rationals()
+        self._weights: dict[Any, tuple[Array, Array]] = {}
 
     def first(self) -> Residue:
         """Return the samples."""
@@ -198,7 +226,10 @@ class Residues(Arithmetic):
         """Return x W^T over the last axis."""
         k, out = x.mod.shape[-1], len(weight)
         rows = np.ascontiguousarray(x.mod.reshape(-1, k))
-        other = -self.of_floats(weight).T
+        held = self._weights.get(key_of(weight))
+        if held is None:  # the array is kept, so that its place in memory stays taken
+            held = self._weights[key_of(weight)] = (weight, -self.of_floats(weight).T)
+        other = held[1]
         step = most_terms(self.p)
         found = np.zeros((len(rows), out))
         for start in range(0, k, step):

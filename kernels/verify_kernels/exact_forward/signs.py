@@ -35,7 +35,7 @@ class Enclosed:
     @property
     def is_zero(self) -> Mask:
         """Where the entry is certainly exactly zero."""
-        return (self.mid == 0.0) & (self.radius == 0.0)
+        return np.asarray((self.mid == 0.0) & (self.radius == 0.0))
 
     def above(self, bound: float = 0.0) -> Mask:
         """Where z >= bound is certain."""
@@ -77,7 +77,7 @@ def product(x: Enclosed, weight: Array) -> Enclosed:
     """Return x W^T over the last axis, k terms.
 
     With omega_j >= |W_j|_2: |z_ij - fl(M_i . W_j)| <= omega_j (|R_i|_2 + gamma_k |M_i|_2) + tau_k
-    by Cauchy-Schwarz; rows that are exactly zero stay exactly zero.
+    by Cauchy-Schwarz; products with rows of zeros on either side are exactly zero.
     """
     k = x.mid.shape[-1]
     mid = np.ascontiguousarray(x.mid.reshape(-1, k))
@@ -89,7 +89,9 @@ def product(x: Enclosed, weight: Array) -> Enclosed:
     if not weight.size:
         return exactly(found)
     slack = tau(k, float(np.abs(mid).max(initial=0.0)), float(np.abs(weight).max()))
-    bound = outward(rows[:, None] * row_norms(weight)[None, :] + slack)
+    moduli = row_norms(weight)
+    bound = outward(rows[:, None] * moduli[None, :] + slack)
+    bound[:, moduli == 0.0] = 0.0
     bound[(sizes == 0.0) & (spread == 0.0)] = 0.0
     shape = (*x.mid.shape[:-1], len(weight))
     return Enclosed(found.reshape(shape), bound.reshape(shape))
