@@ -240,6 +240,7 @@ HOSTILE = {
     "another root": (model([node("Sqrt", ["x"], "s"), node("Div", ["x", "s"])]), "layer norm"),
     "negative epsilon": (one("LayerNormalization", ["x", "s"], {"s": np.ones(4, "f4")},
                              epsilon=-0.5), "at least zero"),
+    "bound with axes": (one("Clip", ["x", "c"], {"c": I([0], "f4")}), "number of the code"),
     "cut windows": (one("MaxPool", kernel_shape=[2], strides=[2], ceil_mode=1,
                         shape=("n", 2, 5)), "ceil_mode"),
     "transposed convolution": (one("ConvTranspose", ["x", "w"],

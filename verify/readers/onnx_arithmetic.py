@@ -106,7 +106,7 @@ def _clip(draft: Draft, call: Call) -> Flow:
         low, high = _finite_ends(_bound(call.optional(1)), _bound(call.optional(2)))
         return _bounded(draft, call, low, high)
     ends = [call.take(name, np.float32, None) for name in ("min", "max")]
-    known = [None if end is None else Known(np.asarray(end), "float32", "") for end in ends]
+    known = [None if end is None else Known(np.asarray(end), "float32", "", True) for end in ends]
     low, high = _finite_ends(_bound(known[0]), _bound(known[1]))
     return _bounded(draft, call, low, high)
 

@@ -213,7 +213,7 @@ def _cast_to_float(known: Known, dtype: str) -> Known:
         cast = given.astype("float32" if dtype == "bfloat16" else dtype)
         same = bool(np.array_equal(cast.astype(np.float64), given.astype(np.float64)))
     if dtype == "bfloat16" or not same:
-        one = known.values.size == 1 and dtype != "bfloat16" and known.is_float
+        one = known.values.size == 1 and dtype != "bfloat16" and known.is_float and known.literal
         number: Any = cast.reshape(())[()] if one else None
         if not (one and printed(number) == known.number()):
             raise InputError(

@@ -240,6 +240,7 @@ class GraphReader:
         if entry.type == 4:
             tensor = parse_tensor(value, self.external, f"{where}, {shown(entry.name)}")
             values = native(tensor)
+            self.held += values.size
             literal = self.parameters is not None or values.ndim == 0
             return Known(values, tensor.dtype, name, literal)
         return list(value) if isinstance(value, list) or entry.type in (6, 7, 8) else int(value)

@@ -79,10 +79,13 @@ class Known:
         """Return a single number as the decimal that it prints as in its own precision.
 
         Raises:
-            InputError: several numbers, or not a finite one.
+            InputError: several numbers, not a finite one, or a parameter, whose decimal is not
+                the stored number.
         """
         if self.values.size != 1:
             raise InputError(f"expected one number, but got a tensor of shape {self.shape}")
+        if not self.literal:
+            raise InputError(f"expected a number of the code, but got tensor {shown(self.name)}")
         value: Any = self.values.reshape(())[()]
         if self.is_float:
             # NumPy prints no bfloat16: such a number stands for itself.
