@@ -18,6 +18,7 @@ from verify_conditions.expressivity import checklist as listed
 from verify_conditions.expressivity import quantities as q
 from verify_conditions.expressivity.problem import Problem, changed
 from verify_kernels.exact_forward.ball_determinant import prove_rank_by_balls
+from verify_kernels.exact_forward.deficiency import deficiency_at_these_weights
 from verify_kernels.exact_forward.residues import ResidueFeatures, residue_features
 from verify_kernels.forward import Features, enclose_features
 from verify_kernels.full_rank.gram import enclose_gram_smallest, radius_squared
@@ -335,6 +336,15 @@ def witness_binding(item: Item, which: str) -> Binding:
         return STRUCTURE[item]
     compute = _COMPUTED[item]
     return binding(item, lambda problem, effort: compute(problem, effort, which), which)
+
+
+def _rank_here(problem: Problem, effort: Effort) -> Evidence:
+    return deficiency_at_these_weights(
+        problem.graph, problem.place, problem.inputs, ones=problem.ones, deadline=effort.deadline
+    )
+
+
+RANK_HERE = binding(q.RANK_HERE, _rank_here)
 
 
 # Alignment -----------------------------------------------------------------------------------

@@ -62,6 +62,8 @@ R_SPLIT = quantity("r_split", "||R||_2 of the improved R", latex=r"\|R\|_2")
 RANK_P = quantity("rank_p", "rank of the exact Z modulo a prime", latex=r"\mathrm{rank}_p(Z)")
 MINOR = quantity("minor", "modulus of the determinant of n columns of Z", latex=r"|\det Z_J|")
 
+RANK_HERE = quantity("rank", "rank of Z at the stored weights", latex=r"\mathrm{rank}(Z)")
+
 # Alignment -----------------------------------------------------------------------------------
 
 ALIGNED = fact(

@@ -97,6 +97,14 @@ def _needed(which: str, rung: str) -> Applies:
     return applies
 
 
+def _may_be_short(problem: Problem) -> str | None:
+    if not problem.fits:
+        return "Z has fewer columns than rows"
+    if ev.is_proved(problem, ev.STORED):
+        return "the rank is proved to be n"
+    return None if ev.is_rational(problem, ev.STORED) else "the features are not rational"
+
+
 def _aligned(problem: Problem) -> str | None:
     y, loss = problem.data.y, problem.declared.loss
     if y is None or np.size(y) != problem.n * problem.outputs:
@@ -116,6 +124,8 @@ ROUTES: tuple[Route, ...] = (
                 _bounded(q.SYMMETRY_RANK)),
     _structural("theorem-d", "Theorem D: data-independent", st.THEOREM_D, _dense),
     *(_rung(which, rung) for which in (ev.STORED, ev.PERTURBED, ev.RANDOM) for rung in ev.RUNGS),
+    Route("stored-short", "stored weights: exact low rank", HERE, (st.SHORT,),
+          (ev.STRUCTURE[q.N], ev.RANK_HERE), "cheap", _may_be_short),
     Route("alignment", "alignment of data and architecture", ALIGNED, (st.ALIGNED,),
           (ev.ALIGNED,), "cheap", _aligned),
 )  # fmt: skip

@@ -98,6 +98,10 @@ def rungs(conclusion: str, *facts: Fact) -> dict[str, Statement]:
 
 
 STORED = rungs(HERE)
+SHORT = _of(
+    n <= q.RANK_HERE.symbol, (q.N, q.RANK_HERE), "Low rank at the stored weights",
+    conclusion=HERE, direction="necessary", scope="point",
+)  # fmt: skip
 CHANGED = rungs(EXPRESSIVE, q.DRAWN)
 ALIGNED = _of(
     q.ALIGNED.symbol, (q.ALIGNED,), "Alignment of data and architecture",
