@@ -17,6 +17,7 @@ from verify_kernels.forward.inputs import Inputs
 from verify_kernels.tangent_kernel import balls, enclose_tangent_gram, gram, rational_gram
 from verify_kernels.tangent_kernel.linear_maps import linear_map
 from verify_kernels.tangent_kernel.rationals import Rationals
+from verify_kernels.tangent_kernel.wide_balls import ball_gram
 
 BITS = 200
 
@@ -393,6 +394,18 @@ def test_the_rational_kernel_lies_in_the_balls() -> None:
         for ball, entry in zip(exact.entries(), found.entries(), strict=True):
             with ctx.workprec(20 * BITS):
                 assert ball.contains(arb(entry))
+
+
+def test_the_kernel_in_wide_balls_overlaps_that_of_dual_numbers() -> None:
+    rng = np.random.default_rng(13)
+    for k in range(22):
+        graph, inputs = _case(rng, k % 11)
+        frozen = frozenset(role for role in graph.stored if role.endswith(".value"))
+        exact = exact_gram(graph, inputs, frozen)
+        found = ball_gram(graph, inputs, 300, frozen=frozen)
+        for ball, entry in zip(exact.entries(), found.entries(), strict=True):
+            assert ball.overlaps(entry)
+            assert entry.rad() <= 2.0**-150 * (1 + abs(entry))
 
 
 def cancelling(rng: np.random.Generator, name: str) -> tuple[Graph, Inputs]:

@@ -17,6 +17,8 @@ from verify_kernels import small_spectrum
 from verify_kernels.definiteness import enclose_smallest_eigenvalue, proves_definite
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.tangent_kernel import alignment, enclose_tangent_gram, exact, rational_gram
+from verify_kernels.tangent_kernel.walk import OpenError
+from verify_kernels.tangent_kernel.wide_balls import prove_nonsingular
 
 SLOPES = {"relu": Fraction(0), "leaky_relu(1/4)": Fraction(1, 4), "identity": Fraction(1)}
 
@@ -200,6 +202,45 @@ def test_samples_that_a_fixed_map_merges_refute_smooth_networks() -> None:
     assert alignment(graph, Inputs.of(X, (3,)), [1.0, 2.0, 1.0]).value is Truth.PROVED
     X[2, 2] = np.nextafter(X[0, 2], 9.0)  # noqa: TID251
     assert alignment(graph, Inputs.of(X, (3,)), [1.0, 2.0, 3.0]).value is not Truth.REFUTED
+
+
+def test_a_smooth_kernel_that_is_nearly_singular_is_proved_by_balls() -> None:
+    rng = np.random.default_rng(0)
+    W, b = rng.normal(size=(8, 3)), rng.normal(size=8) - 4.0
+    graph = network(W, b, rng.normal(size=(2, 8)), rng.normal(size=2), "softplus(50)")
+    X = rng.normal(size=(9, 3))
+    X[1] = X[0] + 2.0**-40
+    inputs = Inputs.of(X, (3,))
+    found = enclose_tangent_gram(graph, inputs)
+    assert not proves_definite(found.mid, error=found.error)
+    proved = alignment(graph, inputs, rng.normal(size=(9, 2)))
+    assert proved.value is Truth.PROVED
+    assert "ball arithmetic of" in proved.how
+
+
+def test_a_smooth_kernel_that_is_singular_is_never_proved() -> None:
+    """9 rows, 16 columns, rank 8: 6 of V kron h, 2 more through the columns of V."""
+    rng = np.random.default_rng(4)
+    shapes = ((2, 4), (2,), (3, 2))
+    W, b, V = (rng.normal(size=shape) for shape in shapes)
+    for name in ("tanh", "gelu", "softplus(9)"):
+        graph, inputs = network(W, b, V, None, name), Inputs.of(rng.normal(size=(3, 4)), (4,))
+        assert enclose_tangent_gram(graph, inputs).parameters == 16
+        found = alignment(graph, inputs, rng.normal(size=(3, 3)))
+        assert found.value is Truth.UNDECIDED
+        assert "not told apart from 0" in found.why_open
+
+
+def test_balls_at_a_kink_prove_nothing() -> None:
+    graph = network(np.array([[1.0]]), None, np.array([[1.0]]), None, "relu")
+    with pytest.raises(OpenError, match="not told apart from a kink of relu"):
+        prove_nonsingular(graph, Inputs.of([[0.0]], (1,)))
+    # Weights that overflow any ball of finite radius prove nothing either.
+    square = network(np.array([[1e300]]), None, np.array([[1e300]]), None, "square")
+    assert prove_nonsingular(square, Inputs.of([[1e300]], (1,))) == 256
+    steep = network(np.array([[1e300]]), None, np.array([[0.0]]), None, "exp(exp(z))")
+    with pytest.raises(OpenError):
+        prove_nonsingular(steep, Inputs.of([[1e300]], (1,)))
 
 
 def test_equal_samples_at_a_kink_are_left_open() -> None:

@@ -4,3 +4,4 @@ from verify_kernels.tangent_kernel.aligned_targets import alignment as alignment
 from verify_kernels.tangent_kernel.exact import rational_gram as rational_gram
 from verify_kernels.tangent_kernel.gram import TangentGram as TangentGram
 from verify_kernels.tangent_kernel.gram import enclose_tangent_gram as enclose_tangent_gram
+from verify_kernels.tangent_kernel.wide_balls import ball_gram as ball_gram

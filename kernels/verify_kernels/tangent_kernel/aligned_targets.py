@@ -22,6 +22,7 @@ from verify_kernels.structure.fixed_maps import find_frontier
 from verify_kernels.tangent_kernel.exact import rational_gram, separating_vector
 from verify_kernels.tangent_kernel.gram import MEMORY, TangentGram, enclose_tangent_gram
 from verify_kernels.tangent_kernel.walk import OpenError, output_place
+from verify_kernels.tangent_kernel.wide_balls import prove_nonsingular
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,9 +49,10 @@ def alignment(
 ) -> Evidence:
     """Decide whether vec(y) = J t has a solution t, J the Jacobian by all trained parameters.
 
-    Proved where lambda_min(J J^T) > 0 over the distinct samples (then every target is in the
-    range), or where no exact rational v with v^T J = 0 has v . y != 0; refuted by such a v, e.g.
-    the difference of two equal samples with different targets.
+    Proved where J J^T over the distinct samples is nonsingular (then every target is in the
+    range), by a Cholesky factorisation or a determinant in ball arithmetic, or where no exact
+    rational v with v^T J = 0 has v . y != 0; refuted by such a v, e.g. the difference of two
+    samples that are equal in all that trained weights read and have different targets.
 
     Args:
         graph: the network; outputs are those of its last affine layer.
@@ -82,7 +84,7 @@ def alignment(
     try:
         exact = rational_gram(graph, distinct, frozen=frozen)
     except OpenError as reason:
-        return Evidence(Truth.UNDECIDED, why_open=_reason(gram, len(samples.kept), str(reason)))
+        return _by_balls(graph, distinct, frozen, samples, gram, str(reason))
     if samples.clash is not None:
         return _refuted_by_samples(samples.clash)
     kept = [value for i in samples.kept for value in y[i]]
@@ -94,6 +96,28 @@ def alignment(
         for k, value in enumerate(vector) if value != 0
     ]  # fmt: skip
     return _refuted(entries, "an exact rational v with v^T J = 0 and v . y != 0")
+
+
+def _by_balls(
+    graph: Graph,
+    distinct: Inputs,
+    frozen: frozenset[str],
+    samples: _Samples,
+    gram: TangentGram,
+    reason: str,
+) -> Evidence:
+    """Try ball arithmetic where K is known but close to a singular matrix."""
+    if gram.error == math.inf or gram.parameters < len(gram.mid):
+        return Evidence(Truth.UNDECIDED, why_open=_reason(gram, len(samples.kept), reason))
+    try:
+        bits = prove_nonsingular(graph, distinct, frozen=frozen)
+    except OpenError as other:
+        told = f"{reason}; {other}" if str(other) != reason else reason
+        return Evidence(Truth.UNDECIDED, why_open=_reason(gram, len(samples.kept), told))
+    return Evidence(
+        Truth.PROVED,
+        how=f"det(J J^T) != 0 in ball arithmetic of {bits} bits, so every target is in the range",
+    )
 
 
 def _with_jacobian(

@@ -11,36 +11,45 @@ from flint import fmpq, fmpq_mat
 
 from verify.network import Graph
 from verify_kernels.tangent_kernel.columns import collect, trained_slots
-from verify_kernels.tangent_kernel.rationals import EXACT, RationalGram, Rationals
+from verify_kernels.tangent_kernel.rationals import EXACT, ObjectGram, Rationals
 from verify_kernels.tangent_kernel.walk import OpenError, forward, needed, output_place
 
 WORK = 50_000_000  # products of rationals
 ORDER = 250
 
 
-def require_small(graph: Graph, samples: int) -> None:
-    """Refuse what is not rational or too large.
+def require_small(graph: Graph, samples: int, order: int = ORDER, work: int = WORK) -> None:
+    """Refuse what is too large for loops over single numbers.
 
     Raises:
         OpenError: it is.
     """
     place = output_place(graph)
-    nodes = [graph.nodes[k] for k in needed(graph, place)]
-    for node in nodes:
+    rows = samples * math.prod(graph.nodes[place].shape)
+    total = 0
+    for k in needed(graph, place):
+        node = graph.nodes[k]
+        weight = node.parameters.get("weight")
+        each = 1 if weight is None else math.prod(graph.stored[weight].shape[1:])
+        total += math.prod(node.shape) * each * (samples + 3 * rows) + rows**2 * each
+    if rows > order or total > work:
+        raise OpenError(
+            f"exact arithmetic on {rows} outputs and about {total:.1g} products is too large"
+        )
+
+
+def require_rational(graph: Graph) -> None:
+    """Refuse activations and normalisations that are not rational.
+
+    Raises:
+        OpenError: one is there.
+    """
+    for k in needed(graph, output_place(graph)):
+        node = graph.nodes[k]
         if node.op == "activation" and node.attributes["activation"].name not in EXACT:
             raise OpenError(f"{node.attributes['activation']} is not rational")
         if node.op == "batch_norm":
             raise OpenError("batch norm divides by roots, which are not rational")
-    rows = samples * math.prod(graph.nodes[place].shape)
-    work = 0
-    for node in nodes:
-        weight = node.parameters.get("weight")
-        each = 1 if weight is None else math.prod(graph.stored[weight].shape[1:])
-        work += math.prod(node.shape) * each * (samples + 3 * rows) + rows**2 * each
-    if rows > ORDER or work > WORK:
-        raise OpenError(
-            f"exact arithmetic on {rows} outputs and about {work:.1g} products is too large"
-        )
 
 
 def rational_gram(graph: Graph, inputs: Any, *, frozen: Iterable[str] = ()) -> Any:
@@ -52,10 +61,11 @@ def rational_gram(graph: Graph, inputs: Any, *, frozen: Iterable[str] = ()) -> A
             that is not rational or too large.
     """
     place = output_place(graph)
+    require_rational(graph)
     require_small(graph, len(inputs.values))
     trained = trained_slots(graph, place, frozenset(frozen))
     sweep = forward(graph, place, inputs, Rationals())
-    total = RationalGram(sweep.count * sweep.outputs, sweep.outputs)
+    total = ObjectGram(sweep.count * sweep.outputs, sweep.outputs, fmpq_mat)
     collect(sweep, trained, total)
     return total.total
 

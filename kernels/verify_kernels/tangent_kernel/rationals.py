@@ -7,7 +7,7 @@ from fractions import Fraction
 from typing import Any
 
 import numpy as np
-from flint import fmpq, fmpq_mat
+from flint import fmpq
 
 from verify.network import Activation
 from verify_kernels._rounding import Array
@@ -80,39 +80,38 @@ class Rationals:
         raise OpenError("batch norm divides by roots, which are not rational")
 
 
-class RationalGram:
-    """Gathers K = J J^T exactly."""
+class ObjectGram:
+    """Gathers K = J J^T from object arrays, in matrices of python-flint."""
 
-    def __init__(self, rows: int, outputs: int) -> None:
-        """Start with K = 0."""
-        self.total = fmpq_mat(rows, rows)
+    def __init__(self, rows: int, outputs: int, matrix: Callable[..., Any]) -> None:
+        """Start with K = 0; ``matrix`` is ``fmpq_mat`` or ``arb_mat``."""
+        self.matrix = matrix
+        self.total = matrix(rows, rows)
         self.outputs = outputs
 
     def add_outer(self, s: Any, h: Any, ones: bool) -> None:
         """Add (S S^T) o ([H, 1] [H, 1]^T), rows of H repeated for every output."""
         if ones:
-            h = np.concatenate([h, np.full((len(h), 1), fmpq(1), dtype=object)], axis=1)
-        wide = _gram(h).table()
-        m_y = self.outputs
+            h = np.concatenate([h, np.full((len(h), 1), 1, dtype=object)], axis=1)
+        wide, m_y = self._gram(h).tolist(), self.outputs
         product = [
             entry * wide[i // m_y][j // m_y]
-            for i, row in enumerate(_gram(s).table())
+            for i, row in enumerate(self._gram(s).tolist())
             for j, entry in enumerate(row)
         ]
-        self.total += fmpq_mat(len(s), len(s), product)
+        self.total += self.matrix(len(s), len(s), product)
 
     def add_rows(self, rows: Any) -> None:
         """Add J J^T of a block of columns."""
-        self.total += _gram(rows)
+        self.total += self._gram(rows)
 
     def paired(self, s: Any, h: Any) -> Any:
         """Return the products s h."""
         return s @ h
 
-
-def _gram(rows: Any) -> Any:
-    exact = fmpq_mat(len(rows), rows.shape[1], rows.ravel().tolist())
-    return exact * exact.transpose()
+    def _gram(self, rows: Any) -> Any:
+        exact = self.matrix(len(rows), rows.shape[1], rows.ravel().tolist())
+        return exact * exact.transpose()
 
 
 def _at(activation: Activation, z: fmpq) -> tuple[fmpq, fmpq] | None:
