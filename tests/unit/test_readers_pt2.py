@@ -51,6 +51,42 @@ class Mixed(nn.Module):
         return F.softmax(self.head(self.inplace(2.5 - x / 3)), -1)
 
 
+class Variants(nn.Module):
+    """One operation a branch, with arguments that are not the defaults."""
+
+    def __init__(self):
+        super().__init__()
+        self.even = nn.Conv2d(3, 2, (2, 4), padding="same", dilation=(1, 2))
+        self.wide = nn.Conv2d(3, 6, 3, stride=(2, 1), padding=(2, 1), dilation=(1, 2), groups=3)
+        self.line = nn.Conv1d(3, 2, 3, stride=2, padding=1)
+        self.plain = nn.BatchNorm2d(3, affine=False, eps=1e-3)
+        self.rows = nn.Linear(8, 4, bias=False)
+        self.last = nn.LayerNorm(8, elementwise_affine=False)
+        self.free = nn.Parameter(torch.randn(8, 4))
+        self.scale = nn.Parameter(torch.randn(1, 3, 1, 1))
+
+    def forward(self, x):
+        flat = x.flatten(2)
+        found = [
+            self.even(x), self.wide(x), self.line(flat), self.plain(x), self.rows(x[:, 0, 0]),
+            self.last(x), x[:, 0, 0] @ self.free, x * self.scale, self.scale - x, x / self.scale,
+            x.mul(3).div(7).add(2, alpha=3), torch.sub(x, x.abs(), alpha=2), -x,
+            F.avg_pool2d(x, 2, 1, 1), F.avg_pool2d(x, 2, 1, 1, count_include_pad=False),
+            F.avg_pool2d(x, (2, 4), ceil_mode=True), F.max_pool2d(x, 3, 2, 1),
+            F.max_pool2d(x, 2, dilation=2, stride=1), F.avg_pool1d(flat, 3, 2, 1),
+            F.max_pool1d(flat, 3, 2, 1, 2), F.adaptive_avg_pool2d(x, (2, 4)),
+            F.adaptive_max_pool2d(x, 2), F.adaptive_avg_pool1d(flat, 4), x.mean((-1, -2)),
+            x.mean(1, keepdim=True), x.mean((1, 3)), F.pad(x, (1, 0, 2, 3), value=0.5),
+            x[:, 1], x[:, :, 1:4:2], x[..., -3:], torch.cat([x, x], -1), x.squeeze(1).unsqueeze(-1),
+            x.permute(0, 3, 1, 2), x.transpose(-1, -2), x.unflatten(3, (2, -1)), F.softmax(x, 1),
+            F.log_softmax(x, -1), F.elu(x, 0.3), F.leaky_relu(x, 0.3), F.softplus(x, 3),
+            F.hardtanh(x, 0, 6), x.clamp(min=0), x.square(), torch.atan(x), F.gelu(x), x.floor(),
+            x.round(), x.ceil(), x * torch.sigmoid(x), x * torch.tanh(F.softplus(x)),
+            x / (1 + x.abs()), x.to(torch.float64), x.detach(),
+        ]  # fmt: skip
+        return torch.cat([each.flatten(1) for each in found], 1)
+
+
 def saved(module, sample, *, free=True, decomposed=False, extra=None):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -78,6 +114,7 @@ def apply(op, x, a, s):
     if op == "activation":
         z = {"z": x[0], "exp": torch.exp, "log": torch.log, "tanh": torch.tanh, "erf": torch.erf,
              "sqrt": math.sqrt, "pi": math.pi, "sin": torch.sin, "Abs": torch.abs,
+             "atan": torch.atan,
              "Max": lambda u, v: torch.clamp(u, min=v), "Min": lambda u, v: torch.clamp(u, max=v),
              "Piecewise": lambda one, other: torch.where(one[1], one[0], other[0])}  # fmt: skip
         return eval(a["activation"].expression(), z)
@@ -99,8 +136,15 @@ def apply(op, x, a, s):
         "softmax": lambda: F.softmax(x[0], a["axis"] + 1),
         "adaptive_average_pool": lambda: (F.adaptive_avg_pool1d if len(a["size"]) == 1 else
                                           F.adaptive_avg_pool2d)(x[0], a["size"]),
-        "average_pool": lambda: F.avg_pool2d(x[0], a["kernel"], a["strides"]),
-        "max_pool": lambda: F.max_pool1d(x[0], a["kernel"], a["strides"]),
+        "log_softmax": lambda: F.log_softmax(x[0], a["axis"] + 1),
+        "round": lambda: getattr(torch, {"nearest": "round"}.get(a["how"], a["how"]))(x[0]),
+        "adaptive_max_pool": lambda: F.adaptive_max_pool2d(x[0], a["size"]),
+        "average_pool": lambda: (F.avg_pool1d if len(a["kernel"]) == 1 else F.avg_pool2d)(
+            x[0], a["kernel"], a["strides"], [before for before, _ in a["padding"]],
+            count_include_pad=a["count_padding"]),
+        "max_pool": lambda: (F.max_pool1d if len(a["kernel"]) == 1 else F.max_pool2d)(
+            F.pad(x[0], [n for pair in a["padding"][::-1] for n in pair], value=-math.inf),
+            a["kernel"], a["strides"], 0, a["dilations"]),
         "slice": lambda: x[0].index_select(a["axis"] + 1,
                                            torch.arange(a["start"], a["stop"], a["step"])),
         "pad": lambda: F.pad(x[0], [n for pair in a["amounts"][::-1] for n in pair],
@@ -162,6 +206,18 @@ def test_a_live_module_is_the_same_graph_and_stays_as_it_is(mixed, sample, expor
         mixed.eval()
     assert torch.equal(before, torch.get_rng_state())
     assert all(torch.equal(value, state[name]) for name, value in mixed.state_dict().items())
+
+
+@pytest.mark.parametrize("decomposed", [False, True])
+def test_every_operation_with_its_arguments(decomposed):
+    torch.manual_seed(6)
+    module = Variants().double().eval()
+    x = 2 * torch.randn(2, 3, 6, 8, dtype=torch.float64)
+    graph = parse(saved(module, x, free=False, decomposed=decomposed), "here")
+    with torch.no_grad():
+        wanted, found = module(x), evaluated(graph, x)
+    # Roundings differ, a wrong argument differs by far more.
+    assert torch.allclose(wanted, found, rtol=1e-11, atol=1e-12)
 
 
 @pytest.mark.parametrize("decomposed", [False, True])
@@ -299,6 +355,10 @@ REFUSED = {
     "view written over": (written_over_a_view, "nothing was written over"),
     "two outputs": (lambda m, x: (x, m.w(x)), "one tensor as output"),
     "constant output": (lambda m, x: m.w.weight.clone(), "computed from the samples"),
+    "linear along rows": (
+        lambda m, x: m.w(torch.cat([x, x], 1).view(-1, 2, 4)),
+        "keep the samples apart",
+    ),
     "part of a pool": (lambda m, x: F.max_pool1d(x.unsqueeze(1), 3, 2, ceil_mode=True), "ceil"),
 }
 
@@ -306,7 +366,9 @@ REFUSED = {
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_is_not_covered_is_refused_by_name(name):
     function, told = REFUSED[name]
-    content = saved(Says(function), torch.randn(4, 4), free=False)
+    # Decomposed, a linear layer along several axes merges them with the batch.
+    split = name == "linear along rows"
+    content = saved(Says(function), torch.randn(4, 4), free=False, decomposed=split)
     with pytest.raises(InputError, match=f"^here.*({told})"):
         parse(content, "here")
 
