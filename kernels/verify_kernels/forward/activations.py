@@ -93,7 +93,8 @@ def _only_finite(state: State, xp: Any) -> State:
 
 
 def _norms_or_zero(errors: Array) -> Array:
-    return row_norms(errors) if errors.any() else np.zeros(len(errors))
+    inexact = errors.reshape(len(errors), -1).any(axis=1)
+    return np.where(inexact, row_norms(errors), 0.0)
 
 
 def _by_intervals(state: State, activation: Activation, xp: Any) -> State:

@@ -21,14 +21,13 @@ from verify_kernels._rounding import (
     float_down,
     float_up,
     gamma,
-    mul_up,
     norm_up,
     sqrt_up,
     up_array,
 )
 from verify_kernels.enclosed_products import Balls
 from verify_kernels.forward.dense import channel_radius
-from verify_kernels.forward.radii import hypotenuse, moved, over, plus, root, row_norms, times
+from verify_kernels.forward.radii import hypotenuse, moved, over, plus, row_norms, times
 from verify_kernels.forward.state import State
 
 BITS = 160
@@ -48,33 +47,31 @@ def scale_channels(state: State, scale: Balls, offset: Balls, xp: Any, *, own: b
         own: whether the memory of the state may be overwritten.
 
     Error bound:
-        max|s| rho_i (or the radius of the scaled map) + (max rad s + gamma_3 max|s|) ||P_i|| +
-        sqrt(positions) || rad t + gamma_3 |t| || + 2 sqrt(N) eta.
+        With |s - mid s| <= d |mid s|, Q = fl(fl(mid s P) + mid t) and r = max|mid s| rho_i (or the
+        radius of the scaled map): (1 + d) r + (d + gamma_4)(||Q_i|| + sqrt(p) ||t||) +
+        sqrt(p) ||rad t|| + 2 sqrt(N) eta, because |mid s P| <= (|Q| + |t|)(1 + 3u) + eta.
     """
-    largest = float(np.max(np.abs(scale.mid)))
-    radius = moved(largest, state.rho)
+    moduli = np.abs(scale.mid)
+    radius = moved(float(np.max(moduli)), state.rho)
     if state.channels is not None:
-        radius = np.minimum(radius, channel_radius(state.channels, np.abs(scale.mid)))
-    positions = state.size // len(scale.mid)
-    sizes = state.norms(xp)
-    slope = add_up(float(np.max(scale.rad)), mul_up(gamma(3), largest))
-    shift = norm_up(plus(offset.rad, times(gamma(3), np.abs(offset.mid))))
-    # the coefficient is off by rad s at the true value too
-    reach = plus(sizes, state.rho)
-    rho = plus(
-        radius,
-        times(slope, np.where(state.rho == 0.0, sizes, reach)),
-        times(sqrt_up(float(positions)), shift),
-        times(root(np.asarray(float(state.size))), 2.0 * ETA),
-    )
-    top = plus(times(sizes, largest), float(np.max(np.abs(offset.mid))))
-    rho = np.where(np.isfinite(times(2.0, top)), rho, np.inf)
-    axes = (len(scale.mid), *(1,) * (len(state.shape) - 1))
+        radius = np.minimum(radius, channel_radius(state.channels, moduli))
+    d = float(np.max(np.where(scale.rad == 0.0, 0.0, over(scale.rad, moduli))))
+    axes = (len(moduli), *(1,) * (len(state.shape) - 1))
     factor, constant = (xp.asarray(each.mid).reshape(axes) for each in (scale, offset))
     mid = state.bounded_mid(xp)
     mid = xp.multiply(mid, factor, out=mid if own and mid is state.mid else None)
     mid += constant
-    return State(mid, rho, True, why=state.why)
+    after = State(mid, state.rho, True, why=state.why)
+    columns = sqrt_up(float(state.size // len(moduli)))
+    size = plus(after.norms(xp), times(columns, norm_up(offset.mid)))
+    rho = plus(
+        times(add_up(1.0, d), radius),
+        times(add_up(d, gamma(4)), size),
+        times(columns, norm_up(offset.rad)),
+        times(sqrt_up(float(state.size)), 2.0 * ETA),
+    )
+    after.rho = np.where(np.isfinite(size), rho, np.inf)
+    return after
 
 
 def batch_norm_coefficients(
