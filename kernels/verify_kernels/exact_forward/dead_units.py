@@ -11,7 +11,12 @@ import numpy as np
 from verify.network.graph import Graph
 from verify_kernels._rounding import down_array, up_array
 from verify_kernels.exact_forward.balls import ball_features
-from verify_kernels.exact_forward.rational import filled, rational_features
+from verify_kernels.exact_forward.rational import (
+    MOST_WORK,
+    filled,
+    fraction_work,
+    rational_features,
+)
 from verify_kernels.exact_forward.residues import residue_features
 from verify_kernels.exact_forward.signs import Mask
 from verify_kernels.exact_forward.walk import OutsideError
@@ -83,6 +88,8 @@ def dead_units(
     maybe_constant = (mod == mod[:1]).all(axis=0)
     if (maybe_zero == zero).all() and (len(mod) == 1 or (maybe_constant == constant).all()):
         return DeadUnits(zero, zero, maybe_constant, maybe_constant, "signs decided exactly")
+    if len(mod) * fraction_work(graph, place) > MOST_WORK:
+        return DeadUnits(zero, maybe_zero, constant, maybe_constant, "residues modulo a prime")
     exact = rational_features(graph, place, inputs).matrix
     table = filled(exact.entries(), mod.shape)
     zero = np.array([all(x == 0 for x in column) for column in table.T])

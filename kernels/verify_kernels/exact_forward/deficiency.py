@@ -15,7 +15,12 @@ from verify.enclosure import Enclosure
 from verify.evidence import Evidence, Witness
 from verify.network.graph import Graph
 from verify_kernels.exact_forward.dead_units import DeadUnits, dead_units
-from verify_kernels.exact_forward.rational import filled, rational_features
+from verify_kernels.exact_forward.rational import (
+    MOST_WORK,
+    filled,
+    fraction_work,
+    rational_features,
+)
 from verify_kernels.forward.inputs import Inputs
 
 # Exact elimination of an n x m matrix of fractions with some hundred bits takes seconds there.
@@ -44,7 +49,7 @@ def deficiency_at_these_weights(
         Evidence of rank Z: [rank, rank], or [0, bound] with the columns as the witness.
     """
     n, m = len(inputs.values), math.prod(graph.nodes[place].shape)
-    if n * m <= MOST_ENTRIES:
+    if n * m <= MOST_ENTRIES and n * fraction_work(graph, place) <= MOST_WORK:
         exact = rational_features(graph, place, inputs).matrix
         if exact is not None:
             return _by_elimination(exact, ones)

@@ -26,12 +26,16 @@ from verify_kernels.exact_forward.walk import (
     Move,
     OutsideError,
     apply,
+    entries_read,
     key_of,
+    needed,
     values_at,
 )
 from verify_kernels.forward.inputs import Inputs
 
 Objects = Any  # NumPy array of fmpq
+MOST_WORK = 10_000_000
+"""Numbers (samples x `fraction_work`) that fractions handle in some ten seconds."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,11 @@ def rational_features(graph: Graph, place: int, inputs: Inputs) -> RationalFeatu
         return RationalFeatures(None, str(error))
     rows = matrix_rows(found, len(first))
     return RationalFeatures(fmpq_mat(rows.shape[0], rows.shape[1], list(rows.flat)))
+
+
+def fraction_work(graph: Graph, place: int) -> int:
+    """Return how many numbers an evaluation at one sample handles, weights apart."""
+    return sum(entries_read(graph, graph.nodes[k]) for k in needed(graph, place))
 
 
 def matrix_rows(found: Objects, samples: int) -> Objects:

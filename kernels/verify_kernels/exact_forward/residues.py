@@ -9,7 +9,6 @@ p proves full rank. A smaller rank mod p proves nothing.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
@@ -23,13 +22,14 @@ from verify.network.graph import Graph, Node
 from verify.network.weights import Array
 from verify_kernels.activation_analysis.tree import postorder, tree_of
 from verify_kernels.exact_forward import signs
-from verify_kernels.exact_forward.rational import Rationals, exact_inputs
+from verify_kernels.exact_forward.rational import MOST_WORK, Rationals, exact_inputs, fraction_work
 from verify_kernels.exact_forward.signs import Enclosed, Mask
 from verify_kernels.exact_forward.walk import (
     Arithmetic,
     Move,
     OutsideError,
     apply,
+    entries_read,
     key_of,
     needed,
     values_at,
@@ -120,18 +120,9 @@ def residue_features(graph: Graph, place: int, inputs: Inputs, prime: int) -> Re
 
 
 def _group(graph: Graph, place: int) -> int:
-    """Return how many samples are evaluated together, by the entries that windows hold."""
-    most = 1
-    for k in needed(graph, place):
-        node = graph.nodes[k]
-        entries = math.prod(node.shape)
-        if node.op == "conv":
-            kernel = graph.stored[node.parameters["weight"]].shape
-            entries = math.prod(node.shape[1:]) * math.prod(kernel[1:]) * node.attributes["groups"]
-        elif "kernel" in node.attributes:
-            entries *= math.prod(node.attributes["kernel"])
-        most = max(most, entries)
-    return max(1, _MOST_ENTRIES // most)
+    """Return how many samples are evaluated together."""
+    most = max(entries_read(graph, graph.nodes[k]) for k in needed(graph, place))
+    return max(1, _MOST_ENTRIES // max(1, most))
 
 
 class Residues(Arithmetic):
@@ -298,6 +289,10 @@ class Residues(Arithmetic):
             return found
         rows = np.unique(np.nonzero(~sure)[0])
         index = next(k for k, each in enumerate(self.graph.nodes) if each is node)
+        if len(rows) * fraction_work(self.graph, index) > MOST_WORK:
+            raise OutsideError(
+                f"the float enclosure leaves {open_entries} pieces open, too many for fractions"
+            )
         some = replace(self.inputs, values=self.inputs.values[rows])
         exact = values_at(
             self.graph,

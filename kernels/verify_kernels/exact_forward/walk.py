@@ -99,6 +99,14 @@ def key_of(weight: Array) -> tuple[Any, ...]:
     return (weight.ctypes.data, weight.shape, weight.strides)
 
 
+def entries_read(graph: Graph, node: Node) -> int:
+    """Return how many entries one sample's windows or rows hold at a node, with repetitions."""
+    if node.op == "conv":
+        kernel = graph.stored[node.parameters["weight"]].shape
+        return math.prod(node.shape[1:]) * math.prod(kernel[1:]) * int(node.attributes["groups"])
+    return int(math.prod(node.shape) * math.prod(node.attributes.get("kernel", ())))
+
+
 Step = Callable[[Node, list[Value]], Value]
 
 
