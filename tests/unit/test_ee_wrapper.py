@@ -92,6 +92,7 @@ def test_the_rank_is_proved_and_the_loss_stays_under_its_bound(finished, tmp_pat
     assert found.records[-1].bound < found.records[0].bound
     assert "rank Z = n = 10 at the frozen hidden weights (stored weights:" in str(found)
     assert "the executed binary64 iterates" in str(found)
+    assert "at 14 of 14 recorded steps" in str(found)
     write_certificates([wrapper.certificate], tmp_path, "mlp")
 
 
@@ -160,6 +161,8 @@ def test_three_times_the_proved_step_is_seen():
     found = run.wrapper.guarantee()
     assert not all(record.within for record in found.records)
     assert found.records[-1].low > found.records[-1].bound
+    assert not found.holds
+    assert "above the certified curve" in str(found)
 
 
 # What voids --------------------------------------------------------------------------------------

@@ -9,12 +9,11 @@ for the last layer's descent.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from verify.readers.live import graph_of_module
 
 from verify.certificate import Certificate
 from verify.condition import Effort
@@ -22,6 +21,8 @@ from verify.enclosure import Enclosure, endpoint_from_hex
 from verify.engine import check
 from verify.errors import InputError
 from verify.network import Data, Graph, graph_of
+from verify.readers.live import graph_of_module
+from verify_conditions.expressivity.ee_curve import Curve
 from verify_conditions.expressivity.ee_descent import LastLayer
 from verify_conditions.expressivity.ee_phases import Array, read_last
 from verify_conditions.expressivity.problem import HERE
@@ -227,20 +228,24 @@ def last_layer_problem(graph: Graph, data: Data, loss: str, proof: RankProof) ->
     )
 
 
-def words_of_descent(loss: str, n: int, proof: RankProof, alpha: float, rate: float) -> list[str]:
+def words_of_descent(
+    loss: str, n: int, proof: RankProof, curve: Curve | None, records: Sequence[Recorded]
+) -> list[str]:
     """Return what is proved of gradient descent on the last layer."""
-    told = [
+    step, rate = (0.0, 1.0) if curve is None else (curve.step, curve.rate)
+    contraction = f", contraction by at most {rate:.17g} a step" if rate < 1.0 else ""
+    within = sum(record.within for record in records)
+    return [
         f"rank Z = n = {n} at the frozen hidden weights ({proof.rung}); so the infimum of the "
         f"{loss} loss over the last layer is 0, which no weights of any network go below",
-        "gradient descent in exact arithmetic with the constant step "
-        f"{alpha:.6g} <= 1/L_V brings the loss to this infimum; for every t it lies under the "
-        "certified curve (descent, comparison"
-        + (", contraction by at most " + f"{rate:.17g} a step)" if rate < 1.0 else ")"),
+        f"gradient descent in exact arithmetic with the constant step {step:.6g} <= 1/L_V brings "
+        "the loss to this infimum; for every t it lies under the certified curve (descent, "
+        f"comparison{contraction})",
         "the executed binary64 iterates, rounding of the logits, gradients, features and updates "
-        "included, lie under the corrected curve; at every recorded step the loss at the stored "
-        "last layer is enclosed as well and compared with it",
+        "included, lie under the corrected curve",
+        "beside this, the loss at the stored last layer was enclosed: its upper end is under the "
+        f"corrected curve at {within} of {len(records)} recorded steps",
     ]
-    return told
 
 
 def words_of_sgd(c: float) -> str:

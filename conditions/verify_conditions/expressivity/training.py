@@ -271,6 +271,8 @@ class EEWrapper:
                 bound=self._curve.executed(self.exploited, moved),
                 distance=moved,
             )
+        if found.low > found.bound:
+            self._void("the enclosed loss lies above the certified curve: other steps were taken")
         self.records.append(found)
 
     # What is known ---------------------------------------------------------------------------
@@ -298,9 +300,7 @@ class EEWrapper:
         return self._told(self.proof)
 
     def _told(self, proof: RankProof) -> Guarantee:
-        layer, curve = self._layer, self._curve
-        step, rate = (0.0, 1.0) if curve is None else (curve.step, curve.rate)
-        told = words.words_of_descent(self.loss, layer.n, proof, step, rate)
+        told = words.words_of_descent(self.loss, self._layer.n, proof, self._curve, self.records)
         if self.voids:
             past = "at the switch this was proved, and it does not apply to the model as it is now"
             return Guarantee(False, self.loss, (f"{past}: {told[0]}",), (), tuple(self.voids),
