@@ -61,7 +61,7 @@ def geometric(draw, n, m, condition):
     return (left * condition ** -np.linspace(0.0, 1.0, n)) @ right.T
 
 
-def proofs(given, aim=None):
+def proofs(given, *, extremes=True):
     """Which rungs prove that every matrix in the enclosure has full row rank."""
     aim = radius_squared(given)
     rho = aim.hi
@@ -71,7 +71,8 @@ def proofs(given, aim=None):
         alpha, r = shown.residual.enclosure().hi, shown.inverse_norm.enclosure().hi
         found[name] = alpha < 1 and r < 2**2000 and rho * r**2 < (1 - alpha) ** 2
         found[name + " bound"] = shown.smallest.lo > 0
-    found["extremes"] = enclose_singular_extremes(given, ones=False)[0].lo > 0
+    if extremes:
+        found["extremes"] = enclose_singular_extremes(given, ones=False)[0].lo > 0
     return found
 
 
@@ -436,7 +437,7 @@ def test_campaign_known_ranks(monkeypatch):
         found = proofs(given)
         if rank < M.shape[0]:
             assert not any(found.values()), (number, found)
-        assert not any(proofs(wide).values()), number
+        assert not any(proofs(wide, extremes=False).values()), number
         for name, holds in (found | {"rank": value.lo == full}).items():
             decided[name] = decided.get(name, 0) + bool(holds)
     elapsed = time.perf_counter() - start

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numba
 import numpy as np
+from numpy.typing import NDArray
 
 from verify_kernels._rounding import Array
 
@@ -37,7 +38,7 @@ def reduce_difference(target: Array, product: Array, p: float, inverse: float) -
 
 @numba.njit(cache=True, fastmath=False)
 def residues_of_floats(
-    bits: Array, powers: Array, p: float, inverse: float, shift: float, out: Array
+    bits: NDArray[np.int64], powers: Array, p: float, inverse: float, shift: float, out: Array
 ) -> bool:
     """Write M 2^e mod p for every float M 2^e, read from its bits; False if one is not finite."""
     rows, columns = bits.shape
@@ -119,8 +120,8 @@ def _find_pivot(row: Array, start: int) -> int:
 @numba.njit(cache=True, fastmath=False)
 def reduce_block(
     A: Array,
-    rows: Array,
-    columns: Array,
+    rows: NDArray[np.intp],
+    columns: NDArray[np.intp],
     top: int,
     first: int,
     last: int,

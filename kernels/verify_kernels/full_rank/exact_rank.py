@@ -72,7 +72,8 @@ def enclose_rank(matrix: ArrayLike) -> Evidence:
     found = best_modular_rank(given, primes=1)
     if found.rank == min(given.shape):
         return _full(found)
-    rows, columns = proportional_rows(given), proportional_rows(given.T)
+    images = residues(given, choose_prime(PANEL))
+    rows, columns = _lines(given, images), _lines(given.T, images.T)
     upper = min(len(rows.kept), len(columns.kept))
     if found.rank < upper:
         again = best_modular_rank(given, primes=1, skip=1)
@@ -106,12 +107,18 @@ def proportional_rows(matrix: Array) -> Lines:
     Candidates are rows whose random sums modulo a prime agree after division by their first
     entry that is not 0 there; every one is then compared in exact arithmetic.
     """
+    if matrix.size == 0:
+        return Lines((), tuple(range(matrix.shape[0])), ())
+    return _lines(matrix, residues(matrix, choose_prime(PANEL)))
+
+
+def _lines(matrix: Array, images: Array) -> Lines:
     classes: dict[bytes, list[int]] = {}
     kept: list[int] = []
     zero: list[int] = []
     multiples: list[tuple[int, int]] = []
-    empty = ~matrix.any(axis=1)
-    for i, mark in enumerate(_fingerprints(matrix)):
+    empty = ~(matrix != 0.0).any(axis=1)
+    for i, mark in enumerate(_fingerprints(images)):
         if empty[i]:
             zero.append(i)
             continue
@@ -125,25 +132,25 @@ def proportional_rows(matrix: Array) -> Lines:
     return Lines(tuple(kept), tuple(zero), tuple(multiples))
 
 
-def _fingerprints(matrix: Array) -> list[bytes | None]:
+def _fingerprints(images: Array) -> list[bytes | None]:
     """Return equal marks for proportional rows; None for rows that are 0 modulo the prime."""
     p = choose_prime(PANEL)
-    n, m = matrix.shape
-    images = residues(matrix, p)
+    n, m = images.shape
     weights = np.random.default_rng(SEED).integers(-(p // 2), p // 2, (m, 3)).astype(np.float64)
     sums = np.zeros((n, 3), dtype=np.int64)
     for j in range(0, m, PANEL):  # sums of PANEL products are exact
         sums = (sums + (images[:, j : j + PANEL] @ weights[j : j + PANEL]).astype(np.int64)) % p
-    first = np.argmax(images != 0.0, axis=1) if m else np.zeros(n, dtype=np.intp)
-    leads = [int(images[i, j]) if m else 0 for i, j in enumerate(first)]
-    return [
-        (row * pow(lead, -1, p) % p).tobytes() if lead else None
-        for row, lead in zip(sums, leads, strict=True)
-    ]
+    first = np.argmax(images != 0.0, axis=1)
+    leads = images[np.arange(n), first].astype(np.int64).tolist()
+    inverses = np.array([pow(lead, -1, p) if lead else 0 for lead in leads], dtype=np.int64)
+    marks = sums * inverses[:, None] % p
+    return [mark.tobytes() if lead else None for mark, lead in zip(marks, leads, strict=True)]
 
 
 def _proportional(a: Array, b: Array) -> bool:
     """Whether two rows that are not zero are multiples of each other, exactly."""
+    if np.array_equal(a, b) or np.array_equal(a, -b):
+        return True
     if not np.array_equal(a != 0.0, b != 0.0):
         return False
     first = int(np.flatnonzero(a)[0])

@@ -142,6 +142,7 @@ def _precondition(
 def _right_inverse(M: Array) -> Array | None:
     """Approximate a right inverse of M, shape (n, m), n <= m; None if it is not finite."""
     n, m = M.shape
+    R: Array | None
     try:
         if n == m:
             R = np.linalg.inv(M)
