@@ -253,7 +253,9 @@ HOSTILE = {
                          kernel_shape=[2]), "kernel_shape"),
     "power": (one("Pow", ["x", "c"], {"c": I(0.5, "f4")}), "whole power"),
     "not utf-8": (sound().SerializeToString().replace(b"LayerNormalization",
-                                                      b"Layer\xff\xfeormalization"), "."),
+                                                      b"Layer\xfformalization"), "UTF-8"),
+    "name not utf-8": (sound().SerializeToString().replace(b"zero", b"\xff\xfe\xfd\xfc"),
+                       "UTF-8"),
 }  # fmt: skip
 
 

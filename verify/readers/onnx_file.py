@@ -24,6 +24,8 @@ from verify.readers.onnx_tensors import ExternalFiles
 from verify.readers.tensors import TensorBag, read_bytes, shown
 
 OLDEST_OPSET, NEWEST_OPSET = 8, 23
+# Types of a FieldDescriptor.
+_STRING, _MESSAGE = 9, 11
 _STANDARD = ("", "ai.onnx")
 
 
@@ -38,6 +40,7 @@ def read(path: Path) -> TensorBag:
     content, digest = read_bytes(path)
     try:
         model = _parsed(content, where)
+        _check_texts(model, where)
         opset = _opset(model, where)
         external = ExternalFiles(path.parent, where)
         reader = GraphReader(model.graph, opset, external, where, _parameters(model))
@@ -73,6 +76,18 @@ def _parsed(content: bytes, where: str) -> Any:
     if not model.HasField("graph") or not len(model.graph.node):
         raise InputError(f"{where}: expected an ONNX model with a graph, but got none")
     return model
+
+
+def _check_texts(message: Any, where: str) -> None:
+    """Refuse texts that are no UTF-8, which the library hands over as bytes."""
+    for field, value in message.ListFields():
+        if field.type == _STRING:
+            texts = [value] if isinstance(value, str | bytes) else value
+            if not all(isinstance(text, str) for text in texts):
+                raise InputError(f"{where}: expected names in UTF-8, but got other bytes")
+        elif field.type == _MESSAGE:
+            for inner in [value] if hasattr(value, "ListFields") else value:
+                _check_texts(inner, where)
 
 
 def _opset(model: Any, where: str) -> int:
