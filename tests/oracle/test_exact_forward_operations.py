@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from flint import arb, fmpq
 
-from verify.network.activation import Activation
+from verify.network.activation import NAMES, Activation
 from verify.network.graph import Graph, GraphBuilder
+from verify_kernels.ball_activation import value
 from verify_kernels.exact_forward.balls import ball_features, image
 from verify_kernels.exact_forward.rational import rational_features
 from verify_kernels.exact_forward.residues import residue_features
@@ -300,3 +301,22 @@ def test_images_of_wide_balls_stay_as_wide(text: str) -> None:
         for x in (0.25 - 2.0**-40, 0.25, 0.25 + 2.0**-40):
             assert narrow.overlaps(image(sigma, arb(x)))
         assert narrow.rad() <= arb(2) ** -39
+
+
+EVERY = [*(name for name in NAMES if name not in ("leaky_relu",)), "leaky_relu(0.01)", "elu(2)",
+         "softplus(100)", "log(1 + z**2) - Abs(z)/3"]  # fmt: skip
+
+
+@pytest.mark.soundness
+@pytest.mark.parametrize("text", EVERY)
+def test_images_contain_the_values_at_points(text: str) -> None:
+    sigma, r = Activation.parse(text), np.random.default_rng(17)
+    for _ in range(12):
+        centre, bits = float(r.normal() * 10.0 ** r.integers(-2, 3)), int(r.integers(1, 90))
+        radius = 2.0**-bits
+        with precision(120):
+            found = image(sigma, arb(centre, radius))
+            ends = [arb(centre) - arb(radius), arb(centre), arb(centre) + arb(radius) / 3]
+        for x in ends:
+            with precision(400):
+                assert found.overlaps(value(sigma, x))

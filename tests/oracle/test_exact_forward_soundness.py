@@ -341,7 +341,9 @@ def test_midpoints_alone_would_prove_false_ranks(monkeypatch: pytest.MonkeyPatch
     found = prove_rank_by_balls(graph, place, inputs, ones=True, bits_cap=512)
     assert found.enclosure().lo == 0
     true_features, true_precision = ball_determinant.ball_features, ball_determinant.precision
-    monkeypatch.setattr(ball_determinant, "ball_features", lambda *a, **k: true_features(*a, **k).mid())
+    monkeypatch.setattr(
+        ball_determinant, "ball_features", lambda *a, **k: true_features(*a, **k).mid()
+    )
     monkeypatch.setattr(ball_determinant, "precision", lambda bits: true_precision(4 * bits))
     found = prove_rank_by_balls(graph, place, inputs, ones=True, bits_cap=512)
     assert found.enclosure().lo > 0
@@ -444,3 +446,14 @@ def test_zeros_are_zeros_of_random_rectified_graphs() -> None:
         ):
             assert not zero or all(x.is_zero() for x in column)
             assert maybe or any(not x.contains(0) for x in column)
+
+
+def test_too_many_open_pieces_are_left_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph, place = layered([(np.array([[0.1, 0.2, -0.3]]), None)], RELU, 3)
+    inputs = Inputs.of([[1.0, 1.0, 1.0], [1.0, 2.0, 3.0]], (3,))
+    prime = choose_prime(64)
+    assert residue_features(graph, place, inputs, prime).residues is not None
+    monkeypatch.setattr(residues, "MOST_WORK", 0)
+    found = residue_features(graph, place, inputs, prime)
+    assert found.residues is None
+    assert "leaves 1 pieces open" in found.why_not
