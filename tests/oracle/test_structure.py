@@ -565,3 +565,14 @@ def test_large_and_small_samples_stay_exact():
     net = Net((2,)).linear(4, bias=False).act("relu").asked(X, bias=False)
     assert bound(net) == 2
     assert dimension(Net((2,)).linear(4).act("square").asked(X)) == (3, 3)
+
+
+@pytest.mark.parametrize("text", ["log(exp(z**2))", "z + sin(z)**2 + cos(z)**2", "exp(z)*exp(-z)",
+                                  "(z*(1 + exp(z)))/(1 + exp(z))", "sin(z) - sin(z)"])  # fmt: skip
+def test_disguised_polynomials_are_not_denied(text):
+    assert is_polynomial(Activation.parse(text)) is not Truth.REFUTED
+
+
+def test_constants_that_are_no_numbers_make_no_polynomial():
+    assert is_polynomial(Activation.parse("z**2/log(1)")) is not Truth.PROVED
+    assert is_polynomial(Activation.parse("sqrt(2)*z**2 + log(3)")) is Truth.PROVED

@@ -124,7 +124,8 @@ def _exponents(expression: sp.Expr) -> frozenset[int] | None:
     import sympy as sp
 
     if not expression.free_symbols:
-        return frozenset({0})
+        # sqrt(-3) is no number, and what holds it is no polynomial.
+        return frozenset({0}) if _analytic(expression) else None
     if expression.is_Symbol:
         return frozenset({1})
     if isinstance(expression, sp.Add):
