@@ -142,17 +142,15 @@ def _precondition(
 def _right_inverse(M: Array) -> Array | None:
     """Approximate a right inverse of M, shape (n, m), n <= m; None if it is not finite."""
     n, m = M.shape
-    R: Array | None
     try:
         if n == m:
             R = np.linalg.inv(M)
         else:
             Q, T = np.linalg.qr(M.T)
-            inverse, info = scipy.linalg.lapack.dtrtri(T)
-            R = Q @ inverse.T if info == 0 else None
+            R = Q @ scipy.linalg.lapack.dtrtri(T)[0].T
     except np.linalg.LinAlgError:
         return None
-    return None if R is None or not np.isfinite(R).all() else np.ascontiguousarray(R)
+    return np.ascontiguousarray(R, dtype=np.float64) if np.isfinite(R).all() else None
 
 
 def _residual(M: Array, R: Array, module: ModuleType) -> float:

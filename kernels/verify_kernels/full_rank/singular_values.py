@@ -128,7 +128,7 @@ def _close(value: Enclosure) -> bool:
 
 def _leading_vector(R: Array) -> Array:
     """Approximate the leading right singular vector of R, about the last left one of M."""
-    v: Array = np.random.default_rng(1950).standard_normal(R.shape[1])
+    v = np.asarray(np.random.default_rng(1950).standard_normal(R.shape[1]))
     for _ in range(STEPS):
         v = R.T @ (R @ v)
         v /= np.linalg.norm(v)
