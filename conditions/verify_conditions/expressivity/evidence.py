@@ -356,9 +356,15 @@ def _alignment(problem: Problem, effort: Effort) -> Evidence:
             Truth.UNDECIDED,
             why_open="not computed: it follows from rank Z = n at the stored weights",
         )
+    if problem.declared.frozen is None:
+        return Evidence(
+            Truth.UNDECIDED,
+            why_open="the columns of the Jacobian are not declared; add --set "
+            "expressivity.frozen=none, or the list of frozen tensors",
+        )
     return alignment(
         problem.graph, problem.inputs, problem.data.y, backend=effort.backend,
-        frozen=problem.declared.frozen or frozenset(),
+        frozen=problem.declared.frozen,
     )  # fmt: skip
 
 
