@@ -77,6 +77,12 @@ class TestInputs:
         assert not _enclose(graph, X, 255).is_exact
         assert not _enclose(graph, X * 2.0**-1074, 2).is_exact  # 3 eta / 2 is no number
 
+    def test_divisors_beyond_the_range(self):
+        graph = _graph((1,), ("reshape", {"shape": (1,)}, {}))
+        for divisor in (Fraction(3, 2**1075), Fraction(10**400)):
+            found = _enclose(graph, [[1.0], [0.0]], divisor)
+            assert np.isinf(found.row_radius).all()
+
 
 class TestFeatures:
     def test_radii(self):
@@ -118,6 +124,14 @@ class TestPoison:
         assert found.row_radius[0] == np.inf
         assert np.isfinite(found.mid).all()
         assert found.radius[0, 0] == np.inf
+
+    def test_values_whose_norm_overflows_have_no_entrywise_radius(self):
+        # the values are finite, the sum of their squares is not
+        graph = _graph((1,), _linear([[1.0], [1.0]]), _sigma("leaky_relu(100000)"))
+        found = _enclose(graph, [[-1e150]])
+        assert found.row_radius[0] == np.inf
+        assert np.isinf(found.radius).all()
+        assert np.isinf(found.entry_radius()).all()
 
     def test_other_samples_are_not_poisoned(self):
         graph = _graph((2,), _linear([[1e100, -1e100]]), _sigma("relu"), _linear([[1e100]]))

@@ -60,8 +60,11 @@ def _batch_norm(walk: Pass, k: int, node: Node, states: list[State]) -> State:
     if node.attributes["training"]:
         return unknown(state, node, walk.xp, f"{node.name}: statistics of the batch are not fixed")
     if k not in walk.maps:
-        tensors = [walk.tensor(node, slot) for slot in ("mean", "variance", "weight", "bias")]
-        walk.maps[k] = batch_norm_coefficients(*tensors, Fraction(node.attributes["epsilon"]))
+        mean, variance, weight, bias = (
+            walk.tensor(node, slot) for slot in ("mean", "variance", "weight", "bias")
+        )
+        epsilon = Fraction(node.attributes["epsilon"])
+        walk.maps[k] = batch_norm_coefficients(mean, variance, weight, bias, epsilon)
     if walk.maps[k] is None:
         why = f"{node.name}: variance + epsilon is not positive, or a coefficient is out of range"
         return unknown(state, node, walk.xp, why)
@@ -106,8 +109,10 @@ def _adaptive_max_pool(walk: Pass, k: int, node: Node, states: list[State]) -> S
 
 
 def _max_pool(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    named = [node.attributes[name] for name in ("kernel", "strides", "padding", "dilations")]
-    return pooling.maximum(states[0], *named, xp=walk.xp)
+    kernel, strides, padding, dilations = (
+        node.attributes[name] for name in ("kernel", "strides", "padding", "dilations")
+    )
+    return pooling.maximum(states[0], kernel, strides, padding, dilations, walk.xp)
 
 
 def _mean(walk: Pass, k: int, node: Node, states: list[State]) -> State:
@@ -156,19 +161,23 @@ def _concat(walk: Pass, k: int, node: Node, states: list[State]) -> State:
 
 
 def _add(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    return arithmetic.add(*states, 1.0, node.shape, walk.xp)
+    a, b = states
+    return arithmetic.add(a, b, 1.0, node.shape, walk.xp)
 
 
 def _sub(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    return arithmetic.add(*states, -1.0, node.shape, walk.xp)
+    a, b = states
+    return arithmetic.add(a, b, -1.0, node.shape, walk.xp)
 
 
 def _mul(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    return arithmetic.multiply(*states, node.shape, walk.xp)
+    a, b = states
+    return arithmetic.multiply(a, b, node.shape, walk.xp)
 
 
 def _div(walk: Pass, k: int, node: Node, states: list[State]) -> State:
-    return arithmetic.divide(*states, node.shape, walk.xp)
+    a, b = states
+    return arithmetic.divide(a, b, node.shape, walk.xp)
 
 
 def _affine(walk: Pass, k: int, node: Node, states: list[State]) -> State:

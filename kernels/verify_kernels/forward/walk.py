@@ -32,7 +32,8 @@ class Pass:
         graph: the network.
         place: the node whose value is asked for.
         backend: of norm proofs; every one is rigorous.
-        xp: the array module of the linear maps; that of the backend if not given.
+        xp: the array module of the linear maps; that of the backend if not given. Elementary
+            functions are computed on the host. Tested with NumPy; this has not run on a device.
     """
 
     def __init__(self, graph: Graph, place: int, *, backend: str = "auto", xp: Any = None) -> None:
@@ -129,12 +130,15 @@ def enter(inputs: Inputs, rows: slice, xp: Any) -> State:
     """Return the samples values/divisor.
 
     Error bound:
-        3u |q| + eta for the computed quotient q; 0 where q times the divisor gives the value back
-        for a divisor that is a power of two.
+        4u |q| + 2 eta for the computed quotient q; 0 where q times the divisor gives the value
+        back for a divisor that is a power of two; +inf for divisors outside [2^-1000, 2^1000].
     """
     values = inputs.values[rows]
     if inputs.divisor == 1:
         return State(xp.asarray(values), np.zeros(len(values)))
+    if not Fraction(2) ** -1000 <= inputs.divisor <= Fraction(2) ** 1000:
+        why = "the divisor of the inputs is out of range"
+        return State(xp.zeros(values.shape), np.full(len(values), np.inf), True, why=why)
     divisor = float(inputs.divisor)
     quotient = values / divisor
     power = inputs.divisor == Fraction(divisor) and math.frexp(divisor)[0] == 0.5
@@ -181,6 +185,8 @@ def enclose_features(
 def _features(state: State, m: int, xp: Any) -> Features:
     mid = host(state.bounded_mid(xp)).reshape(-1, m)
     radius = None if state.entries is None else state.entries.radius()
+    if radius is not None:
+        radius[~np.isfinite(state.rho)] = np.inf  # their midpoints were replaced by zeros
     return Features(mid, state.rho, radius, (PRODUCTS,), state.why)
 
 
