@@ -92,6 +92,15 @@ def test_what_is_no_chain_of_linear_layers_is_refused(tmp_path, arrays):
         read_network(save(tmp_path, **arrays), family="feedforward", activation="relu")
 
 
+def test_a_part_of_a_larger_state_dict(tmp_path):
+    arrays = linear(head_0=(3, 4), head_2=(2, 3), encoder_0=(7, 9), encoder_1=(5, 9))
+    file = save(tmp_path, **arrays)
+    network = read_network(file, family="feedforward", activation="relu", key="head").network
+    assert network.dimension == 4
+    with pytest.raises(InputError, match=ADVICE):
+        read_network(file, family="feedforward", activation="relu")
+
+
 def test_many_equal_layers_end_quickly(tmp_path):
     arrays = linear(**{f"{chr(97 + k // 26)}{chr(97 + k % 26)}": (2, 2) for k in range(100)})
     with pytest.raises(InputError, match=ADVICE):

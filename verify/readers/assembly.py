@@ -12,7 +12,6 @@ from verify.network import (
     Activation,
     Data,
     Equilibrium,
-    Feedforward,
     Graph,
     Network,
     OpaqueInput,
@@ -20,7 +19,7 @@ from verify.network import (
     recognise,
 )
 from verify.readers.declaration import CONDITION, CONSTANTS, Declaration
-from verify.readers.feedforward_layout import FEEDFORWARD
+from verify.readers.feedforward_layout import FEEDFORWARD, network_of_chain, refuse_activations
 from verify.readers.layouts import (
     Constants,
     FeedforwardParts,
@@ -78,52 +77,16 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
     if isinstance(parts, Parts) and parts.weight.width == 0:
         raise InputError(f"{where}: expected a state of at least one coordinate, but got none")
     if isinstance(parts, FeedforwardParts):
-        chain = _chain(parts, declared)
+        chain = network_of_chain(parts, declared)
         rest = _check_constants(declared, constants.used, layout.name)
         return Assembled(chain, _bundled(view, where), rest, chain.family)
-    _refuse_activations(layout.name, declared)
+    refuse_activations(layout.name, declared)
     activation = _activation(layout, declared)
     data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER) else None
     unused = _unused(view, _elsewhere(bag, chosen))
     notes = (f"read as {layout.name}: {layout.tells}", *parts.notes, *unused)
     rest = _check_constants(declared, constants.used, layout.name)
     return Assembled(_network(parts, activation, notes), data, rest, layout.name)
-
-
-def _chain(parts: FeedforwardParts, declared: Declaration) -> Network:
-    """Return a fully connected network with the declared activation of every hidden layer.
-
-    Raises:
-        SettingsError: not one activation for each hidden layer.
-    """
-    hidden = len(parts.weights) - 1
-    listed = () if declared.model is None else declared.model.activations
-    text = declared.texts.get("activation")
-    if listed and text is not None:
-        raise SettingsError(
-            f"--activation: expected it from one place, but got {shown(text)} and the activations "
-            f"of {listed} in {declared.model.source if declared.model else ''}"
-        )
-    if not listed and text is not None:
-        listed = (text,) * hidden
-    if len(listed) != hidden:
-        raise SettingsError(
-            f"--activation: expected the activations of {hidden} hidden layers, which the tensors "
-            f"do not tell, but got {len(listed)}; add for example --activation relu, or in "
-            "verify.toml [model] activations = ['relu', 'tanh']"
-        )
-    network = Feedforward(
-        parts.weights, parts.biases, tuple(map(Activation.parse, listed)), parts.ties, parts.notes
-    )
-    return recognise(network.graph())
-
-
-def _refuse_activations(layout: str, declared: Declaration) -> None:
-    if declared.model is not None and declared.model.activations:
-        raise SettingsError(
-            f"{declared.model.source}, [model] activations: expected the family feedforward, but "
-            f"got {layout}; declare --activation instead"
-        )
 
 
 def state_dict(bag: TensorBag, declared: Declaration, where: str) -> Group:

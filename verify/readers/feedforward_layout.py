@@ -7,10 +7,13 @@ stored might change the function and is refused.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
-from verify.errors import InputError
+from verify.errors import InputError, SettingsError
+from verify.network import Activation, Feedforward, Graph, TwoLayer, recognise
+from verify.readers.declaration import Declaration
 from verify.readers.layouts import Constants, FeedforwardParts, Layout, View
 from verify.readers.tensors import STEP_NAMES, shown, sources, whole_number
 
@@ -24,6 +27,8 @@ _ADVICE = (
 )
 # Orders of layers that are tried before giving up.
 _MAX_STEPS = 10_000
+# Modules nest a few levels.
+_MAX_LEVELS = 32
 
 
 def find(names: Iterable[str]) -> list[str]:
@@ -31,9 +36,17 @@ def find(names: Iterable[str]) -> list[str]:
     stored = set(names)
     found = {f"{match[1]}." if match[1] else "" for match in map(_PLAIN.fullmatch, stored) if match}
     found = {prefix for prefix in found if f"{prefix}W2" in stored}
-    if not found and sum(name.endswith(_WEIGHT) for name in stored) > 1:
-        found = {""}
+    if not found:
+        owners = [name.removesuffix(_WEIGHT) for name in stored if name.endswith(_WEIGHT)]
+        counts = Counter(start for owner in owners for start in _starts(owner))
+        found = {start for start, count in counts.items() if count > 1}
     return sorted(found, key=lambda prefix: (len(prefix), prefix))
+
+
+def _starts(name: str) -> list[str]:
+    """Return what a name may start with, up to a point."""
+    parts = name.split(".")[:_MAX_LEVELS]
+    return ["".join(f"{part}." for part in parts[:k]) for k in range(len(parts))]
 
 
 def _build(view: View, constants: Constants) -> FeedforwardParts:
@@ -153,6 +166,49 @@ def _refuse_more(view: View, layers: set[str]) -> None:
         raise InputError(
             f"feedforward: expected linear layers alone, but got also "
             f"{', '.join(shown(name) for name in more[:8])}; {_ADVICE}"
+        )
+
+
+def network_of_chain(
+    parts: FeedforwardParts, declared: Declaration
+) -> Graph | Feedforward | TwoLayer:
+    """Return a fully connected network with the declared activation of every hidden layer.
+
+    Raises:
+        SettingsError: not one activation for each hidden layer.
+    """
+    hidden = len(parts.weights) - 1
+    listed = () if declared.model is None else declared.model.activations
+    text = declared.texts.get("activation")
+    if listed and text is not None:
+        raise SettingsError(
+            f"--activation: expected it from one place, but got {shown(text)} and the activations "
+            f"of {listed} in {declared.model.source if declared.model else ''}"
+        )
+    if not listed and text is not None:
+        listed = (text,) * hidden
+    if len(listed) != hidden:
+        raise SettingsError(
+            f"--activation: expected the activations of {hidden} hidden layers, which the tensors "
+            f"do not tell, but got {len(listed)}; add for example --activation relu, or in "
+            "verify.toml [model] activations = ['relu', 'tanh']"
+        )
+    network = Feedforward(
+        parts.weights, parts.biases, tuple(map(Activation.parse, listed)), parts.ties, parts.notes
+    )
+    return recognise(network.graph())
+
+
+def refuse_activations(layout: str, declared: Declaration) -> None:
+    """Refuse activations that are declared for another family.
+
+    Raises:
+        SettingsError: the table ``[model]`` lists activations.
+    """
+    if declared.model is not None and declared.model.activations:
+        raise SettingsError(
+            f"{declared.model.source}, [model] activations: expected the family feedforward, but "
+            f"got {layout}; declare --activation instead"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -42,7 +43,7 @@ def exported(module: torch.nn.Module, sample: torch.Tensor) -> bytes:
         InputError: torch cannot export the module.
         SettingsError: torch is not installed.
     """
-    torch = _torch()
+    torch = torch_itself()
     modes = [(part, part.training) for part in module.modules()]
     module.eval()
     content = io.BytesIO()
@@ -62,12 +63,16 @@ def exported(module: torch.nn.Module, sample: torch.Tensor) -> bytes:
     return content.getvalue()
 
 
-def _torch() -> Any:
+def torch_itself() -> Any:
+    """Return torch, an extra that only modules need; nothing else here computes with it.
+
+    Raises:
+        SettingsError: it is not installed.
+    """
     try:
-        import torch
+        return importlib.import_module("torch")
     except ImportError as error:
         raise SettingsError(
             "torch: expected it to be installed, which modules need, but got none; "
             "install the extra 'torch'"
         ) from error
-    return torch

@@ -7,6 +7,7 @@ that were handed over.
 
 from __future__ import annotations
 
+import importlib
 import json
 import subprocess
 import sys
@@ -130,11 +131,11 @@ def _check_weights(
 def export() -> None:
     """Build and export the module; runs in the other process, with its folders as arguments."""
     home, folder = Path(sys.argv[1]), sys.argv[2]
-    import torch
     from safetensors.torch import load_file
 
-    from verify.readers.live import exported
+    from verify.readers.live import exported, torch_itself
 
+    torch = torch_itself()
     request = json.loads((home / "request.json").read_text())
     state = load_file(home / "weights.safetensors")
     sys.path.insert(0, folder)
@@ -153,8 +154,6 @@ def export() -> None:
 
 
 def _instance(name: str, arguments: Mapping[str, Any]) -> Any:
-    import importlib
-
     path, _, inside = name.partition(":")
     found: Any = importlib.import_module(path)
     for part in inside.split("."):
