@@ -143,6 +143,27 @@ def test_squares_contract_by_the_proved_rate(loss):
     assert "contraction by at most 0.9" in str(found)
 
 
+@pytest.mark.parametrize(("loss", "bias"), [("logistic", True), ("half-squares", False)])
+def test_one_output_and_a_last_layer_without_bias(loss, bias):
+    draw = np.random.default_rng(0)
+    X, y = draw.standard_normal((N, D)), np.where(draw.random(N) < 0.5, -1.0, 1.0)
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Linear(D, 24), nn.Tanh(), nn.Linear(24, 1, bias=bias)).double()
+    wrapper = EEWrapper(model, _sgd(model.parameters()), loss=loss, data=(X, y), switch_step=1)
+    for _ in range(21):
+        wrapper.zero_grad()
+        out = model(input=torch.tensor(X))[:, 0]
+        nn.functional.softplus(-torch.tensor(y) * out).mean().backward()
+        wrapper.step()
+    found = wrapper.guarantee()
+    assert found.holds
+    assert [record.within for record in found.records] == [True] * 3
+    assert wrapper.certificate.claim["network"]["family"] == "two-layer"
+    model(input=torch.tensor(X) + 1.0)
+    wrapper.step()
+    assert "augmentation" in str(wrapper.guarantee())
+
+
 def test_a_float32_model_is_told_with_its_rounding():
     run = Run(network(dtype=torch.float32)).train(24)
     found = run.wrapper.guarantee()

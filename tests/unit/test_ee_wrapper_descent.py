@@ -1,5 +1,7 @@
 """Gradient descent of the last layer: every bound against exact rational arithmetic and balls."""
 
+import os
+import time
 from fractions import Fraction
 
 import numpy as np
@@ -285,3 +287,36 @@ def test_features_of_unknown_size_give_no_bound_and_no_step():
     given = LastLayer(np.ones((2, 2)), np.full(2, np.inf), True, np.ones(2), 1, "half-squares")
     assert given.factor == 0.0
     assert given.enclose(np.ones((1, 3))).hi_float == np.inf
+
+
+@pytest.mark.soundness
+def test_campaign_of_random_descents():
+    """Random sizes, losses, radii and scales: every bound against balls at exact features."""
+    count = 400 if os.environ.get("VERIFY_CAMPAIGN") == "full" else 40
+    started, wrong = time.perf_counter(), 0
+    for case in range(count):
+        draw = np.random.default_rng([20, case])
+        loss = [*SQUARES, *SMOOTH][case % 4]
+        n = int(draw.integers(1, 7))
+        size = dict(n=n, m=int(draw.integers(1, 9)), k=int(draw.integers(2, 5)))
+        radius = float(draw.choice([0.0, 1e-12, 1e-6, 1e-2]))
+        given, V, rng = problem(loss, case, radius=radius, ones=bool(draw.integers(2)), **size)
+        V = V * float(draw.choice([0.0, 1.0, 1e-3, 40.0]))
+        Z = member(given, rng)
+        rows = np.array([[float(v) for v in row] for row in Z])
+        values = np.linalg.svd(rows, compute_uv=False)
+        full = n <= rows.shape[1] and values[-1] > 1e-6
+        curve = certified_curve(given, V, float(values[-1]) * 0.999 if full else 0.0)
+        away = 0.0
+        for t in range(1, 4):
+            exact = exact_step(given, Z, V)
+            V, error = given.step(V)
+            away += error * (1 + 1e-9)
+            wrong += bool(distance(V, exact) > arb(error))
+            value, found = exact_loss(given, exact_logits(Z, V)), given.enclose(V)
+            wrong += bool(value < found.arb().lower()) + bool(value > found.arb().upper())
+            wrong += bool(value > arb(curve.executed(t, away)))
+    seconds = time.perf_counter() - started
+    print(f"campaign descent of the last layer: {count} cases, seed 20, {seconds:.1f} s, "
+          f"{wrong} wrong")  # fmt: skip
+    assert wrong == 0

@@ -110,19 +110,20 @@ class Guarantee:
         return "\n".join(lines)
 
 
-def graph_at(model: Any, X: Any) -> Graph:
-    """Return the operator graph of the model in evaluation form, with the weights it holds.
+def network_at(model: Any, X: Any) -> tuple[Any, Graph]:
+    """Return the network that the model is in evaluation form, and the same as a graph.
 
     Raises:
         InputError: it is not a feedforward network of the listed operations.
     """
-    graph = graph_of(graph_of_module(model, X[:1]))
+    network = graph_of_module(model, X[:1])
+    graph = graph_of(network)
     if graph is None or graph.last_affine is None:
         raise InputError(
             "EEWrapper: expected a model whose last operation is its affine last layer, with "
             "nothing after it but what belongs to the loss"
         )
-    return graph
+    return network, graph
 
 
 def check_last(graph: Graph, last: Any) -> None:
@@ -143,12 +144,12 @@ def check_last(graph: Graph, last: Any) -> None:
 
 
 def prove_rank(
-    graph: Graph, data: Data, loss: str, *, frozen: str | None, budget: float, file: str
+    network: Any, data: Data, loss: str, *, frozen: str | None, budget: float, file: str
 ) -> RankProof:
     """Issue the certificate of the condition and read the rank at the stored weights from it.
 
     Args:
-        graph: the network with the weights that the model holds.
+        network: with the weights that the model holds.
         data: the certified samples.
         loss: a name of the table of losses.
         frozen: as the condition's setting; None leaves it undeclared.
@@ -157,12 +158,12 @@ def prove_rank(
     """
     started = time.perf_counter()
     settings = {"loss": loss} | ({} if frozen is None else {"frozen": frozen})
-    certificate = _issue(graph, data, settings, budget, file)
+    certificate = _issue(network, data, settings, budget, file)
     structural = _is_proved(certificate, "theorem-d")
     if structural and _truth_here(certificate) != "proved":
         # Theorem D decides the condition for some weights, and the expensive rungs at these
         # weights are left out. Undeclared, it says nothing, and they are tried.
-        certificate = _issue(graph, data, {"loss": loss}, budget, file)
+        certificate = _issue(network, data, {"loss": loss}, budget, file)
     claim = certificate.claim
     here = [route for route in claim["routes"] if route["goal"] == HERE]
     rungs = [route["title"] for route in here if route["truth"] == "proved"]
@@ -181,10 +182,10 @@ def prove_rank(
 
 
 def _issue(
-    graph: Graph, data: Data, settings: Mapping[str, str], budget: float, file: str
+    network: Any, data: Data, settings: Mapping[str, str], budget: float, file: str
 ) -> Certificate:
     [certificate] = check(
-        graph,
+        network,
         data,
         conditions=[CONDITION],
         settings={f"{CONDITION}.{key}": text for key, text in settings.items()},

@@ -130,7 +130,7 @@ def _proposed(problem: LastLayer, V: Array, alpha: float) -> list[Comparison]:
             logits = Q + vectors @ (values[:, None] * weights)
             loss = _value(problem, logits)
             found.append((loss, float(np.sum(values[:, None] * weights**2)), weights))
-    best = {}
+    best: dict[int, None] = {}
     for t in _TIMES:
         scores = [loss + square / (2.0 * alpha * t) for loss, square, _ in found]
         best[int(np.argmin(scores))] = None

@@ -159,13 +159,17 @@ class InputWatch:
     foreign: int = 0
     passes: list[str] = field(default_factory=list)
 
-    def __call__(self, module: Any, inputs: tuple[Any, ...]) -> None:
+    def __call__(
+        self, module: Any, inputs: tuple[Any, ...], named: Mapping[str, Any] | None = None
+    ) -> None:
         """Compare the rows of a batch with the certified samples."""
         import torch
 
-        if not self.active or not torch.is_grad_enabled() or not inputs:
+        if not self.active or not torch.is_grad_enabled():
             return
-        self.foreign += len(row_digests(inputs[0]) - self.known)
+        for batch in (*inputs, *(named or {}).values()):
+            if isinstance(batch, torch.Tensor):
+                self.foreign += len(row_digests(batch) - self.known)
         self.passes += [name for name in in_training_form(module) if name not in self.passes]
 
 

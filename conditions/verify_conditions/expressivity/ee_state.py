@@ -98,13 +98,14 @@ def _read_proof(state: Mapping[str, Any]) -> RankProof:
         {name: _array(tensor) for name, tensor in state[part].items()}
         for part in ("arrays", "network")
     )
-    ends = {
-        name: Enclosure(*(endpoint_from_hex(end) for end in state[name]))
+    sigma_n, sigma_max = (
+        Enclosure(*(endpoint_from_hex(end) for end in state[name]))
         for name in ("sigma_n", "sigma_max")
-    }
+    )
     return RankProof(
         Certificate.from_json(state["certificate"], arrays=arrays, network=network),
-        **ends,
+        sigma_n=sigma_n,
+        sigma_max=sigma_max,
         **{name: state[name] for name in _ABOUT},
     )
 

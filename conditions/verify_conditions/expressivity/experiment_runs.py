@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from verify.enclosure import Measurement
+from verify.errors import InputError
 from verify_conditions.expressivity.ee_certificate import Guarantee, RankProof
 from verify_conditions.expressivity.experiment_models import Build
 from verify_conditions.expressivity.experiment_tasks import Task
@@ -111,7 +112,7 @@ def run_wrapped(case: Case, seed: int) -> WrappedRun:
     guarantee = wrapper.guarantee()
     train, test = errors(case, model)
     if wrapper.proof is None:
-        raise AssertionError
+        raise InputError(f"{case.name}: expected more than {case.switch} steps")
     return WrappedRun(
         train,
         test,
@@ -177,7 +178,8 @@ def _batches(case: Case, seed: int) -> Iterator[tuple[Any, Any]]:
     done = 0
     while True:
         order = torch.randperm(len(X), generator=generator)
-        for rows in order.split(case.batch):
+        for first in range(0, len(X), case.batch):
+            rows = order[first : first + case.batch]
             if done == case.steps:
                 return
             # A batch of one sample has no batch statistics.

@@ -125,7 +125,10 @@ class EEWrapper:
         self._V: Array = parts.read_last(self.last)
         self._distance, self._digest = 0.0, ""
         self._watch = InputWatch(parts.row_digests(self.X))
-        self._hook = model.register_forward_pre_hook(self._watch)
+        self._hook = self._hooked()
+
+    def _hooked(self) -> Any:
+        return self.model.register_forward_pre_hook(self._watch, with_kwargs=True)
 
     # The loop --------------------------------------------------------------------------------
 
@@ -171,14 +174,14 @@ class EEWrapper:
 
     def _check_rank(self) -> None:
         self._hook.remove()  # the reader follows the model's own operations only
-        graph = words.graph_at(self.model, self.X)
-        self._hook = self.model.register_forward_pre_hook(self._watch)
+        network, graph = words.network_at(self.model, self.X)
+        self._hook = self._hooked()
         words.check_last(graph, self.last)
         data = words.as_data(self.X, self.y)
         name = f"{type(self.model).__name__} after draw {len(self.draws)}, step {self.steps}"
         frozen = "none" if self.trained == set(self.hidden) else None
         proof = words.prove_rank(
-            graph, data, self.loss, frozen=frozen, budget=self.budget, file=name
+            network, data, self.loss, frozen=frozen, budget=self.budget, file=name
         )
         self.proof = proof
         self.draws[-1] = replace(self.draws[-1], proved=proof.proved, why=proof.why)
