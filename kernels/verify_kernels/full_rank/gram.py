@@ -24,7 +24,6 @@ from verify_kernels._rounding import (
     Array,
     add_up,
     div_up,
-    down,
     down_array,
     float_up,
     gamma,
@@ -62,10 +61,12 @@ def radius_squared(features: Features) -> Enclosure:
 
 @dataclass(frozen=True)
 class _Gram:
-    """fl(M M^T), upper triangle, Fortran order, and its distance from M M^T."""
+    """fl(M M^T), upper triangle, Fortran order, its distance from M M^T, and sizes of M."""
 
     upper: Array
     error: float
+    largest: float
+    frobenius: float
 
 
 @np.errstate(all="ignore")
@@ -132,7 +133,7 @@ def _enclose(
     if turn is not None:
         factor = _factor_above(gram, turn, module)
         if factor is not None:
-            high = min(high, rayleigh_up(M, _inverse_iteration(factor), module))
+            high = min(high, _rayleigh_up(M, _inverse_iteration(factor), gram))
             return _evidence(turn, max(high, turn), unit, factor if with_witness else None)
     low = ETA  # the claim is strict: a factor proves more than nothing
     factor = _factor_above(gram, low, module)
@@ -143,7 +144,7 @@ def _enclose(
             how="smallest diagonal entry of M M^T above",
             why_open="the Gram matrix is not definite beyond its rounding errors",
         )
-    high = min(high, rayleigh_up(M, _inverse_iteration(factor), module))
+    high = min(high, _rayleigh_up(M, _inverse_iteration(factor), gram))
     for fraction in FRACTIONS:
         tried = _factor_above(gram, high * fraction, module)
         if tried is not None:
@@ -154,9 +155,10 @@ def _enclose(
 
 def _gram(M: Array, module: ModuleType) -> _Gram:
     n, m = M.shape
-    largest = float(np.abs(M).max())
-    error = add_up(mul_up(gamma(m), sum_squares_up(M)), mul_up(float(n), tau(m, largest, largest)))
-    return _Gram(module.gram(M.T), error)
+    largest = max(float(M.max()), -float(M.min()))
+    squares = sum_squares_up(M)
+    error = add_up(mul_up(gamma(m), squares), mul_up(float(n), tau(m, largest, largest)))
+    return _Gram(module.gram(M.T), error, largest, sqrt_up(squares))
 
 
 def _just_above(aim: Enclosure, unit: Fraction) -> float | None:
@@ -178,7 +180,7 @@ def _factor_above(gram: _Gram, c: float, module: ModuleType) -> Array | None:
     return B if module.cholesky_defect(B) <= ahead else None
 
 
-def _inverse_iteration(factor: Array, steps: int = 6) -> Array:
+def _inverse_iteration(factor: Array, steps: int = 4) -> Array:
     """Approximate the eigenvector of the smallest eigenvalue of R^T R; no guarantee."""
     v = np.random.default_rng(1950).standard_normal(factor.shape[0])
     for _ in range(steps):
@@ -188,20 +190,18 @@ def _inverse_iteration(factor: Array, steps: int = 6) -> Array:
     return np.asarray(v)
 
 
-def rayleigh_up(M: Array, v: Array, module: ModuleType) -> float:
+def _rayleigh_up(M: Array, v: Array, gram: _Gram) -> float:
     """Return an upper bound of ||v^T M||^2 / ||v||^2 >= lambda_min(M M^T).
 
     Error bound:
-        ||v^T M|| <= ||w|| + gamma_n || |v|^T |M| || + sqrt(m) tau_n with w = fl(v^T M).
+        ||v^T M|| <= ||w|| + gamma_n ||v|| ||M||_F + sqrt(m) tau_n with w = fl(v^T M).
     """
     if not np.isfinite(v).all():
         return math.inf
     n, m = M.shape
-    w = M.T @ v
-    g = gamma(n)
-    under = mul_up(sqrt_up(float(m)), tau(n, float(np.abs(M).max()), float(np.abs(v).max())))
-    moduli = module.modulus_matvec(M.T, np.abs(v))
-    slip = mul_up(g, div_up(add_up(norm_up(moduli), under), down(1.0 - g)))
+    w, length = M.T @ v, norm_up(v)
+    under = mul_up(sqrt_up(float(m)), tau(n, gram.largest, length))
+    slip = mul_up(gamma(n), length, gram.frobenius)
     quotient = div_up(add_up(norm_up(w), slip, under), norm_down(v))
     return mul_up(quotient, quotient)
 

@@ -6,11 +6,13 @@ import math
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from verify_kernels._rounding import ETA, Array, norm_up, up, up_array
 from verify_kernels.forward.features import Features
 
 SAFE_EXPONENT = 200
+MULTIPLIED = 1000  # powers of two below it and their inverses are normal numbers
 
 
 def with_ones(features: Features) -> Features:
@@ -34,14 +36,14 @@ def equilibrated(features: Features, *, ones: bool) -> Features:
         Entries that underflow add sqrt(m) eta to the radius of their row and eta to their own.
     """
     given = with_ones(features) if ones else features
-    largest = np.max(np.abs(given.mid), axis=1, initial=0.0)
+    largest = np.maximum(given.mid.max(axis=1, initial=0.0), -given.mid.min(axis=1, initial=0.0))
     exponents = np.where(largest > 0.0, np.frexp(largest)[1], 0)
     with np.errstate(all="ignore"):
-        mid = np.ldexp(given.mid, -exponents[:, None])
-        kept = np.ldexp(mid, exponents[:, None]) == given.mid
+        mid, kept = _scaled(given.mid, exponents[:, None])
         lost = up(up(math.sqrt(given.mid.shape[1])) * ETA)
         row_radius = _scaled_up(given.row_radius, exponents)
-        row_radius = np.where(kept.all(axis=1), row_radius, up_array(row_radius + lost))
+        if not kept.all():
+            row_radius = np.where(kept.all(axis=1), row_radius, up_array(row_radius + lost))
         radius = given.radius
         if radius is not None:
             radius = _scaled_up(radius, exponents[:, None])
@@ -49,10 +51,18 @@ def equilibrated(features: Features, *, ones: bool) -> Features:
     return replace(given, mid=mid, row_radius=row_radius, radius=radius)
 
 
-def _scaled_up(values: Array, exponents: Array) -> Array:
+def _scaled(values: Array, exponents: NDArray[np.intp]) -> tuple[Array, NDArray[np.bool_]]:
+    """Return 2^-e times the values, and where that is exact: where it can be undone."""
+    if exponents.size and int(np.abs(exponents).max()) < MULTIPLIED:
+        scaled = values * np.ldexp(1.0, -exponents)
+        return scaled, scaled * np.ldexp(1.0, exponents) == values
     scaled = np.ldexp(values, -exponents)
-    exact = np.ldexp(scaled, exponents) == values
-    return np.asarray(np.where(exact, scaled, up_array(scaled)))
+    return scaled, np.ldexp(scaled, exponents) == values
+
+
+def _scaled_up(values: Array, exponents: NDArray[np.intp]) -> Array:
+    scaled, exact = _scaled(values, exponents)
+    return scaled if exact.all() else np.where(exact, scaled, up_array(scaled))
 
 
 def radius_bound(features: Features) -> float:
