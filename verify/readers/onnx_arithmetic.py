@@ -121,7 +121,7 @@ def _finite_ends(
 
 
 def _max_min(draft: Draft, call: Call) -> Flow:
-    values = list(call.inputs)
+    values = call.all_values()
     if len(values) != 2:
         raise InputError(f"expected a value and a number, but got {len(values)} inputs")
     if isinstance(values[0], Known):
@@ -250,7 +250,7 @@ def _sum(draft: Draft, call: Call) -> Flow:
             raise InputError("expected a sum with one stored tensor, but got several")
         return combine(draft, "add", left, right, call.name)
 
-    found = reduce(add, call.inputs)
+    found = reduce(add, call.all_values())
     if not isinstance(found, Flow):
         raise InputError("expected a sum of values of the sample, but got another")
     return found

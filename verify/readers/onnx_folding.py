@@ -21,6 +21,8 @@ from verify.readers.tensors import check_shape, shown
 
 _LARGEST = 2**63
 _BOOL = 9
+# The operator set in which axes became an input; 18 for the other reductions.
+_AXES_ARE_AN_INPUT = {"Squeeze": 13, "Unsqueeze": 13, "ReduceSum": 13}
 
 
 def fold(call: Call) -> Known:
@@ -78,14 +80,21 @@ def _move(change: Callable[[Call, np.ndarray[Any, Any]], np.ndarray[Any, Any]]) 
 
 def axes_of(call: Call, place: int) -> list[int] | None:
     """Return the axes that are an attribute in older and an input in newer operator sets."""
-    given = call.integers("axes")
-    stored = call.optional(place)
-    return stored.integers() if stored is not None else given
+    if call.opset < _AXES_ARE_AN_INPUT.get(call.op, 18):
+        axes = call.integers("axes")
+    else:
+        stored = call.optional(place)
+        axes = None if stored is None else stored.integers()
+    if call.opset < 11 and any(axis < 0 for axis in axes or ()):
+        raise InputError(
+            "expected axes counted from the front before operator set 11, but got others"
+        )
+    return axes
 
 
 def _reshape(call: Call, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     target = call.known(1).integers()
-    if not call.integer("allowzero", 0):
+    if not call.flag("allowzero", False):
         target = [values.shape[k] if size == 0 else size for k, size in enumerate(target)]
     return values.reshape(target)
 
@@ -116,7 +125,7 @@ def _gather(call: Call, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
     return np.asarray(np.take(values, indices, axis=axis))
 
 
-def slice_entries(call: Call) -> list[tuple[int, Any, Any, Any]]:
+def slice_entries(call: Call, rank: int) -> list[tuple[int, Any, Any, Any]]:
     """Return (axis, start, stop, step) of a Slice, of attributes or of inputs."""
     if call.opset < 10:
         starts, ends = call.integers("starts") or [], call.integers("ends") or []
@@ -129,13 +138,13 @@ def slice_entries(call: Call) -> list[tuple[int, Any, Any, Any]]:
         steps = stepped.integers() if stepped is not None else [1] * len(starts)
     if not len(starts) == len(ends) == len(axes) == len(steps):
         raise InputError("expected as many starts as ends, axes and steps, but got other numbers")
-    if len(set(axes)) != len(axes):
+    if len({axis % max(rank, 1) for axis in axes}) != len(axes):
         raise InputError(f"expected different axes, but got {axes[:8]}")
     return list(zip(axes, starts, ends, steps, strict=True))
 
 
 def _slice(call: Call, values: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    for axis, start, stop, step in slice_entries(call):
+    for axis, start, stop, step in slice_entries(call, values.ndim):
         if start is BATCH or stop is BATCH:
             raise InputError("expected places without the number of samples, but got it")
         index = [slice(None)] * values.ndim
@@ -182,6 +191,7 @@ def cast_like(call: Call, dtype: str) -> Known:
         InputError: the numbers would change.
     """
     call.ignore("saturate")
+    call.flow(1)
     return _cast_to_float(call.known(0), dtype)
 
 
@@ -266,7 +276,7 @@ def _negate(call: Call) -> Known:
 
 def _product(call: Call) -> Known:
     values, axes = _small(call.known(0)), axes_of(call, 1)
-    keep = bool(call.integer("keepdims", 1))
+    keep = call.flag("keepdims", True)
     call.ignore("noop_with_empty_axes")
     found = np.prod(values, axis=tuple(axes) if axes else None, keepdims=keep)
     return whole(found, call.name)

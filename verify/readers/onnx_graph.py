@@ -160,8 +160,7 @@ class GraphReader:
             ) from error
         if call.rest():
             raise InputError(
-                f"{where}: expected no attribute {shown(call.rest()[0])}, but got one; "
-                "what it changes is not covered"
+                f"{where}: expected nothing beyond what is covered, but got {shown(call.rest()[0])}"
             )
         self._spend(before, found, where)
         self._define(node, found if isinstance(found, list) else [found], where)

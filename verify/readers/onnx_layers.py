@@ -26,13 +26,13 @@ def _gemm(draft: Draft, call: Call) -> Flow:
     """Return alpha A B' + beta C with A the samples."""
     node, weight = call.flow(0).node, call.known(1)
     alpha, beta = call.fraction("alpha", "1"), call.fraction("beta", "1")
-    if call.integer("transA", 0) or len(draft.shape(node)) != 1:
+    if call.flag("transA", False) or len(draft.shape(node)) != 1:
         raise InputError(
             "expected samples as rows of the first factor, but got transA or more axes"
         )
     if len(weight.shape) != 2:
         raise InputError(f"expected a matrix as second factor, but got shape {weight.shape}")
-    matrix = weight if call.integer("transB", 0) else weight.like(weight.values.T)
+    matrix = weight if call.flag("transB", False) else weight.like(weight.values.T)
     added, out = call.value(2), matrix.shape[0]
     bias = added if isinstance(added, Known) and added.shape in ((out,), (1, out)) else None
     slots = {"weight": matrix.slot()}
@@ -151,17 +151,18 @@ def _batch_norm(draft: Draft, call: Call) -> Flow:
     """Return batch normalisation; before operator set 14 several outputs mean training form."""
     node = call.flow(0).node
     weight, bias, mean, variance = (call.known(place) for place in range(1, 5))
-    training = call.integer("training_mode", 0)
+    training = call.flag("training_mode", False)
     if call.opset < 14:
-        training = training or int(any(call.outputs[1:]))
+        training = training or any(call.outputs[1:])
     if call.integer("spatial", 1) != 1:
         raise InputError("expected normalisation of each channel, but got spatial = 0")
     call.ignore("momentum")
+    epsilon = not_negative(call.fraction("epsilon", "0.00001"))
+    lowest = float(variance.exact().min(initial=1.0))
+    if not training and math.isfinite(lowest) and Fraction(lowest) + epsilon <= 0:
+        raise InputError("expected variances that are positive with epsilon, but got smaller ones")
     slots = {"mean": mean.slot(), "variance": variance.slot()} | _scale(weight, bias)
-    attributes = {
-        "epsilon": not_negative(call.fraction("epsilon", "0.00001")),
-        "training": bool(training),
-    }
+    attributes = {"epsilon": epsilon, "training": training}
     return Flow(draft.add("batch_norm", (node,), attributes, slots))
 
 
@@ -186,14 +187,14 @@ def _pool(draft: Draft, call: Call) -> Flow:
     node, kernel = call.flow(0).node, call.integers("kernel_shape") or []
     sizes = draft.shape(node)[1:]
     window = _window(call, tuple(kernel), sizes)
-    if call.integer("ceil_mode", 0) and not _divides(window, sizes):
+    if call.flag("ceil_mode", False) and not _divides(window, sizes):
         raise InputError("expected windows that end at the border, but got others with ceil_mode")
     if call.op == "MaxPool":
         call.ignore("storage_order")
         return Flow(draft.add("max_pool", (node,), window))
     if any(dilation != 1 for dilation in window.pop("dilations")):
         raise InputError("expected average pooling without dilation, but got one with it")
-    window["count_padding"] = bool(call.integer("count_include_pad", 0))
+    window["count_padding"] = call.flag("count_include_pad", False)
     return Flow(draft.add("average_pool", (node,), window))
 
 
@@ -214,8 +215,8 @@ def _reduced(draft: Draft, call: Call) -> Flow:
     """Return a mean, a sum or a maximum over axes of a sample."""
     node, axes = call.flow(0).node, axes_of(call, 1)
     shape = draft.shape(node)
-    keep = bool(call.integer("keepdims", 1))
-    noop = bool(call.integer("noop_with_empty_axes", 0))
+    keep = call.flag("keepdims", True)
+    noop = call.flag("noop_with_empty_axes", False)
     if not axes:
         if noop and call.value(1) is None and axes is None:
             return Flow(node)
@@ -253,11 +254,10 @@ def _softmax(draft: Draft, call: Call) -> Flow:
 def _dropout(draft: Draft, call: Call) -> Flow:
     """Return dropout in training form, and the value itself in evaluation form."""
     flow = call.flow(0)
-    call.ignore("seed", "ratio")
-    mode = call.optional(2) if call.opset >= 12 else None
+    call.ignore("seed", *(("ratio",) if call.opset < 12 else ()))
+    ratio, mode = (call.optional(place) if call.opset >= 12 else None for place in (1, 2))
     if mode is None or not _true(mode):
         return flow
-    ratio = call.optional(1)
     rate = Fraction(1, 2) if ratio is None else ratio.number()
     return Flow(draft.add("dropout", (flow.node,), {"rate": rate}))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 from verify.errors import InputError
 from verify.network.operations import Shape
@@ -83,7 +84,7 @@ def _mixed(target: Sequence[int | Batch], shape: Shape) -> InputError:
 
 def _reshape(draft: Draft, call: Call, batch: int | None) -> Flow:
     flow = call.flow(0)
-    zero = bool(call.integer("allowzero", 0))
+    zero = call.flag("allowzero", False)
     target = per_sample(call.known(1).sizes(), draft.shape(flow.node), batch, zero)
     return Flow(draft.reshape(flow.node, target), flow.whole)
 
@@ -138,7 +139,7 @@ def _transpose(draft: Draft, call: Call, batch: int | None) -> Flow:
 
 
 def _concat(draft: Draft, call: Call, batch: int | None) -> Flow:
-    flows = [value for value in call.inputs if isinstance(value, Flow)]
+    flows = [value for value in call.all_values() if isinstance(value, Flow)]
     shape = draft.shape(flows[0].node)
     axis = sample_axis(call.integer("axis", 1), shape)
     nodes = [_part(draft, value, shape) for value in call.inputs]
@@ -167,7 +168,7 @@ def take(draft: Draft, flow: Flow, axis: int, start: int, stop: int, step: int =
 
 def _slice(draft: Draft, call: Call, batch: int | None) -> Flow:
     flow = call.flow(0)
-    for axis, start, stop, step in slice_entries(call):
+    for axis, start, stop, step in slice_entries(call, len(draft.shape(flow.node)) + 1):
         shape = draft.shape(flow.node)
         if axis in (0, -len(shape) - 1):
             if start != 0 or step != 1 or not (stop is BATCH or _is_far(stop)):
@@ -208,9 +209,11 @@ def _split(draft: Draft, call: Call, batch: int | None) -> list[Flow]:
     flow, parts = call.flow(0), len(call.outputs)
     shape = draft.shape(flow.node)
     axis = sample_axis(call.integer("axis", 0), shape)
-    stored = call.optional(1)
-    sizes = call.integers("split") if stored is None else stored.integers()
-    call.ignore("num_outputs")
+    stored = call.optional(1) if call.opset >= 13 else None
+    sizes = call.integers("split") if call.opset < 13 else None
+    sizes = sizes if stored is None else stored.integers()
+    if call.integer("num_outputs", parts) != parts:
+        raise InputError(f"expected {parts} outputs, but got another number of them")
     if sizes is None:
         each = -(-shape[axis] // parts)
         sizes = [each] * (parts - 1) + [shape[axis] - each * (parts - 1)]
@@ -231,7 +234,7 @@ def _pad(draft: Draft, call: Call, batch: int | None) -> Flow:
         axes = list(range(rank))
     else:
         pads, filled, named = call.known(1).integers(), call.optional(2), call.optional(3)
-        value = filled.number() if filled is not None else call.fraction("value", "0")
+        value = filled.number() if filled is not None else Fraction(0)
         axes = named.integers() if named is not None else list(range(rank))
     if len(pads) != 2 * len(axes):
         raise InputError(f"expected two amounts for each axis, but got {len(pads)}")

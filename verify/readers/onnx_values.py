@@ -167,8 +167,8 @@ Value = Known | Flow | Above | Root
 class Call:
     """One node of the file: operator, inputs (None where left out), attributes.
 
-    Attributes are taken one by one; what nobody took is refused, since it could change the
-    meaning.
+    Attributes and inputs are taken one by one; what nobody took is refused, since it could change
+    the meaning.
     """
 
     op: str
@@ -178,9 +178,11 @@ class Call:
     outputs: tuple[str, ...]
     opset: int
     taken: set[str] = field(default_factory=set)
+    seen: set[int] = field(default_factory=set)
 
     def value(self, place: int) -> Value | None:
         """Return an input, or None where it is left out."""
+        self.seen.add(place)
         return self.inputs[place] if place < len(self.inputs) else None
 
     def flow(self, place: int) -> Flow:
@@ -213,6 +215,13 @@ class Call:
         """Return a whole attribute."""
         return int(self.take(name, int, default))
 
+    def flag(self, name: str, default: bool) -> bool:
+        """Return a whole attribute that is 0 or 1."""
+        found = self.integer(name, int(default))
+        if found not in (0, 1):
+            raise InputError(f"expected attribute {name} as 0 or 1, but got {found}")
+        return found == 1
+
     def integers(self, name: str, default: Sequence[int] | None = None) -> list[int] | None:
         """Return an attribute of whole numbers."""
         found = self.take(name, list, default)
@@ -237,9 +246,15 @@ class Call:
         """Pass over attributes that do not change what is computed on one sample."""
         self.taken |= set(names)
 
+    def all_values(self) -> list[Value | None]:
+        """Return all inputs."""
+        return [self.value(place) for place in range(len(self.inputs))]
+
     def rest(self) -> list[str]:
-        """Return the attributes that nobody took."""
-        return sorted(set(self.attributes) - self.taken)
+        """Return the attributes and inputs that nobody took."""
+        unread = [k for k, v in enumerate(self.inputs) if v is not None and k not in self.seen]
+        inputs = [f"input {k + 1}" for k in unread]
+        return [*sorted(f"attribute {name}" for name in set(self.attributes) - self.taken), *inputs]
 
 
 def _kind(value: Value | None) -> str:
