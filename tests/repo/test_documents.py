@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from verify import registry
+from verify_conditions.expressivity.losses import LOSSES
 
 ROOT = Path(__file__).parents[2]
 DOCS = ROOT / "docs"
@@ -44,6 +45,24 @@ def test_the_headings_of_the_villani_proofs_are_quoted_or_explain_others() -> No
     others = {"Setting", "rates of the Langevin diffusion", "the trained outer layer",
               "witnesses against the defining conditions"}  # fmt: skip
     assert set(headings("villani.md")) == used | others
+
+
+def test_the_headings_of_the_expressivity_proofs_are_quoted_or_explain_others() -> None:
+    used = {where for _, where in quoted("expressivity")}
+    others = {"Structural failures", "Weights other than the stored ones", "The last layer"}
+    assert set(headings("expressivity.md")) == used | others
+
+
+def test_the_table_of_losses_is_that_of_the_code() -> None:
+    text = (DOCS / "expressivity.md").read_text(encoding="utf-8")
+    rows = re.findall(
+        r"^\| `([a-z-]+)` \| .* \| ([^|]+) \| ([^|]+) \| [^|]+ \| [^|]+ \|$", text, re.M
+    )
+    told = {name: (smoothness, convexity) for name, smoothness, convexity in rows}
+    assert told == {
+        loss.name: (str(loss.smoothness), str(loss.strong_convexity or "none"))
+        for loss in LOSSES.values()
+    }
 
 
 def paths_of(text: str) -> list[str]:

@@ -9,7 +9,8 @@ import pytest
 from verify.cli import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
-ARRAYS, CHECKPOINT, TWO_LAYER, MARKER = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
+ARRAYS, CHECKPOINT, TWO_LAYER, DEEP, MARKER = BLOCKS
 
 
 def test_the_two_models_of_the_readme_pass(tmp_path, monkeypatch, capsys):
@@ -40,6 +41,25 @@ def test_the_two_layer_network_of_the_readme(tmp_path, monkeypatch, capsys):
     trained = [word.replace("outer=frozen", "outer=trained") for word in words]
     assert main(trained) == 1
     assert main([*words, "--activation", "z*exp(-z**2)"]) == 0
+
+
+def test_the_deep_network_of_the_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in (ARRAYS, TWO_LAYER, DEEP):
+        exec(block, names)
+    (command,) = re.findall(r"^verify (check net\.npz .*?)\n```", README, re.DOTALL | re.MULTILINE)
+    words = shlex.split(command)
+    assert main(words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("PL constant", "step", "contraction", "the rank of Z at the stored weights is n"):
+        assert word in told
+    narrow = {name: names["tensors"][name] for name in ("W1", "b1", "W2", "b2", "W3", "b3")}
+    narrow["W2"], narrow["b2"], narrow["W3"] = (
+        narrow["W2"][:198], narrow["b2"][:198], narrow["W3"][:, :198],
+    )  # fmt: skip
+    names["np"].savez("net.npz", X=names["X"], **narrow)
+    assert main(words) == 1
 
 
 def test_the_marker_of_the_readme_works(pytester):
