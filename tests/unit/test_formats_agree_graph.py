@@ -74,16 +74,13 @@ def files(folder, module):
         free = {"dynamic_shapes": ({0: torch.export.Dim("n")},)}
         program = torch.export.export(module, (X[:2],), **free)
         torch.export.save(program, folder / "m.pt2")
-        torch.export.save(program.run_decompositions(), folder / "decomposed.pt2")
         content = io.BytesIO()
         # The exporter would otherwise fold batch normalisation into the convolutions.
         torch.onnx.export(module, (X[:2],), content, dynamo=False, do_constant_folding=False,
                           training=torch.onnx.TrainingMode.PRESERVE, input_names=["x"],
                           dynamic_axes={"x": {0: "n"}})  # fmt: skip
     (folder / "m.onnx").write_bytes(content.getvalue())
-    return [
-        folder / name for name in ("m.pt2", "decomposed.pt2", "m.onnx", "m.pt", "m.safetensors")
-    ]
+    return [folder / name for name in ("m.pt2", "m.onnx", "m.pt", "m.safetensors")]
 
 
 def told(network):

@@ -104,13 +104,6 @@ def test_a_class_that_changes_the_stored_numbers_is_refused(tmp_path):
         read_network(tmp_path / "m.pt", trust=True)
 
 
-def test_a_class_that_fails_is_told_by_its_last_line(tmp_path):
-    declare(tmp_path, "Missing", "width = 3")
-    torch.save(state(tied=False), tmp_path / "m.pt")
-    with pytest.raises(SettingsError, match=r"exit code 1: .*has no attribute 'Missing'"):
-        read_network(tmp_path / "m.pt", trust=True)
-
-
 def test_a_class_that_takes_too_long_is_stopped(tmp_path, monkeypatch):
     declare(tmp_path)
     monkeypatch.setattr(reader, "TIMEOUT", 0.05)
