@@ -189,7 +189,9 @@ class GraphBuilder:
             raise InputError(f"graph: expected one input of the network, but got {len(inputs)}")
         place = {old: new for new, old in enumerate(order)}
         counts: dict[str, int] = {}
-        nodes, stored, sources = [], {}, {}
+        nodes: list[Node] = []
+        stored: dict[str, Array] = {}
+        sources: dict[str, list[str]] = {}
         for old in order:
             draft = self._drafts[old]
             counts[draft.op] = counts.get(draft.op, 0) + 1

@@ -93,7 +93,7 @@ def shape_after(
             f"{list(kind.attributes)}",
             f"{len(inputs)}, {sorted(slots)} and {sorted(attributes)}",
         )
-    shape = _RULES[op](op, inputs, attributes, slots)
+    shape: Shape = _RULES[op](op, inputs, attributes, slots)
     if any(size < 1 for size in shape):
         raise _unfit(op, "at least one entry on every axis", shape)
     return shape
