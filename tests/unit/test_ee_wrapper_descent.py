@@ -289,6 +289,27 @@ def test_features_of_unknown_size_give_no_bound_and_no_step():
     assert given.enclose(np.ones((1, 3))).hi_float == np.inf
 
 
+@pytest.mark.parametrize("loss", [*SQUARES, *SMOOTH])
+def test_numbers_beyond_binary64_are_unknown_not_wrong(loss):
+    """Partial sums that overflow: the exact logit may be anything the computed one is not."""
+    for top, weights in ((1e200, 1e200), (1e308, 3.0), (1e160, 1.0)):
+        given, _, rng = problem(loss, 7, n=2, m=4, radius=0.0)
+        features = np.array([[top, top, -top, 1.0], [1.0, 2.0, top, top]])
+        given = LastLayer(features, np.zeros(2), True, given.y, given.outputs, loss)
+        V = np.tile([-weights, -weights, -weights, weights, 0.5], (given.outputs, 1))
+        V[-1] *= -1.0
+        found = given.enclose(V)
+        value = exact_loss(given, exact_logits(member(given, rng), V))
+        assert not (value < found.arb().lower())
+        if found.hi_float < np.inf:
+            assert not (value > found.arb().upper())
+        moved, error = given.step(V)
+        if np.isfinite(error):
+            assert not (distance(moved, exact_step(given, member(given, rng), V)) > arb(error))
+        curve = certified_curve(given, V, 1e-3)
+        assert curve.exact(5) >= 0.0
+
+
 @pytest.mark.soundness
 def test_campaign_of_random_descents():
     """Random sizes, losses, radii and scales: every bound against balls at exact features."""

@@ -88,6 +88,7 @@ class Curve:
         return mul_up(root, root)
 
 
+@np.errstate(all="ignore")
 def certified_curve(problem: LastLayer, V: Array, sigma_n: float) -> Curve:
     """Return the curve of gradient descent from V.
 
@@ -119,7 +120,10 @@ def _proposed(problem: LastLayer, V: Array, alpha: float) -> list[Comparison]:
     Q = problem.logits(V)
     if not (np.isfinite(K).all() and np.isfinite(Q).all()):
         return []
-    values, vectors = np.linalg.eigh(K)
+    try:
+        values, vectors = np.linalg.eigh(K)
+    except np.linalg.LinAlgError:  # a proposal less, nothing else
+        return []
     values = np.maximum(values, 0.0)
     found = []
     for aim in problem.values.aims(Q, problem.targets):

@@ -14,6 +14,7 @@ computed V lies within E_t = sum of the eps of the exact iterate from the same s
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -99,16 +100,19 @@ class LastLayer:
         return len(self.features)
 
     @cached_property
+    @np.errstate(all="ignore")
     def size(self) -> float:
         """An upper bound of ||M||_F."""
         return norm_up(self.M)
 
     @cached_property
+    @np.errstate(all="ignore")
     def rho(self) -> float:
         """An upper bound of ||Z - M||_F."""
         return norm_up(self.row_radius)
 
     @cached_property
+    @np.errstate(all="ignore")
     def largest(self) -> float:
         """An upper bound of the largest singular value of Z: the given one, or ||M||_F + rho."""
         plain = add_up(self.size, self.rho)
@@ -131,15 +135,17 @@ class LastLayer:
         return div_down(1.0, mul_up(self.smoothness, self.largest, self.largest))
 
     @cached_property
+    @np.errstate(all="ignore")
     def row_sizes(self) -> Array:
         """Upper bounds of ||M_i||_2."""
         return np.array([norm_up(row) for row in self.M])
 
+    @np.errstate(all="ignore")
     def logits(self, V: Array) -> Array:
         """Return M V^T, computed."""
-        with np.errstate(over="ignore", invalid="ignore"):
-            return np.asarray(self.M @ V.T)
+        return np.asarray(self.M @ V.T)
 
+    @np.errstate(all="ignore")
     def slack(self, V: Array) -> Array:
         """Bound ||V z_i - computed logits of row i||_2 for the exact z_i.
 
@@ -149,14 +155,20 @@ class LastLayer:
         """
         size, m = norm_up(V), self.M.shape[1]
         lost = mul_up(sqrt_up(float(self.outputs)), self._underflow(m, V, self.M))
-        with np.errstate(over="ignore", invalid="ignore"):
-            rounded = up_array(up_array(gamma(m) * self.row_sizes) + self.row_radius)
-            return up_array(up_array(rounded * size) + lost)
+        rounded = up_array(up_array(gamma(m) * self.row_sizes) + self.row_radius)
+        return up_array(up_array(rounded * size) + lost)
 
+    @np.errstate(all="ignore")
     def enclose(self, V: Array) -> Enclosure:
-        """Enclose J(V) at the exact features."""
-        return self.values.enclose(self.logits(V), self.targets, self.slack(V))
+        """Enclose J(V) at the exact features.
 
+        Logits that left the range of binary64 say nothing: their slack is infinite.
+        """
+        Q = self.logits(V)
+        slack = np.where(np.isfinite(Q).all(axis=1), self.slack(V), np.inf)
+        return self.values.enclose(Q, self.targets, slack)
+
+    @np.errstate(all="ignore")
     def step(self, V: Array) -> tuple[Array, float]:
         """Return V after a step, and a bound eps of its distance from the exact step.
 
@@ -167,10 +179,9 @@ class LastLayer:
         """
         n, m = self.M.shape
         Q = self.logits(V)
-        with np.errstate(over="ignore", invalid="ignore"):
-            R, own = self.values.gradient(Q, self.targets)
-            G = R.T @ self.M
-            moved = V - self.factor * G
+        R, own = self.values.gradient(Q, self.targets)
+        G = R.T @ self.M
+        moved = V - self.factor * G
         lost = mul_up(sqrt_up(float(Q.size)), self._underflow(m, V, self.M))
         dQ = add_up(mul_up(add_up(mul_up(gamma(m), self.size), self.rho), norm_up(V)), lost)
         dR = add_up(mul_up(self.smoothness, dQ), own)
@@ -178,6 +189,8 @@ class LastLayer:
         lost = mul_up(sqrt_up(float(V.size)), self._underflow(n, R, self.M))
         dG = add_up(mul_up(gamma(n), rows, self.size), mul_up(self.rho, rows),
                     mul_up(self.largest, dR), lost)  # fmt: skip
+        if not np.isfinite(Q).all():
+            return moved, math.inf
         rounding = mul_up(up(2.0 * U), add_up(mul_up(self.factor, norm_up(G)), norm_up(moved)))
         return moved, add_up(mul_up(self.factor, dG), rounding, up(V.size * ETA))
 
@@ -186,8 +199,8 @@ class LastLayer:
         return tau(terms, top, float(np.max(np.abs(b), initial=0.0)))
 
 
+@np.errstate(all="ignore")
 def distance_up(V: Array, other: Array) -> float:
     """Return an upper bound of ||V - other||_F."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        difference = V - other
+    difference = V - other
     return mul_up(sqrt_up(sum_squares_up(difference)), up(1.0 + 4.0 * U))

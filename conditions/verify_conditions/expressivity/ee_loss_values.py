@@ -92,12 +92,12 @@ class Squares:
     def enclose(self, logits: Array, targets: Array, slack: Array) -> Enclosure:
         """Enclose the mean of c d_i^2, d_i = |q_i - t_i|_2 within slack_i of its value."""
         n, k = logits.shape
-        with np.errstate(over="ignore", invalid="ignore"):
-            squares = np.sum((logits - targets) ** 2, axis=1)
+        squares = np.sum((logits - targets) ** 2, axis=1)
         # A square has relative error < 4 u (one rounding before, one after), a sum gamma_k more.
         growth = up(1.0 + up((k + 6) * U))
         high = up_array(np.sqrt(up_array(up_array(squares * growth) + _LOST)))
-        low = down_array(np.sqrt(np.maximum(down_array(down_array(squares / growth) - _LOST), 0.0)))
+        least = np.where(np.isfinite(squares), squares, 0.0)
+        low = down_array(np.sqrt(np.maximum(down_array(down_array(least / growth) - _LOST), 0.0)))
         high = up_array(high + slack)
         low = np.maximum(down_array(low - slack), 0.0)
         top = sum_up(up_array(high * high))
