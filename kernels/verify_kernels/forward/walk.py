@@ -174,7 +174,9 @@ def enclose_features(
     Error bound:
         that of the operations: `dense`, `convolution`, `activations`, `normalisation`, `pooling`
         of this package. About (sum over layers of gamma_k sqrt(k)) times the growth of a
-        perturbation through the later layers, relative.
+        perturbation through the later layers, relative. The growth is bounded by products of norms,
+        1 + ||F|| for a residual block x + F(x), so deep residual networks are enclosed loosely:
+        1e-4 relative for nine blocks of random weights, where four layers have 1e-10.
 
     Raises:
         BackendError: the machine does not compute as assumed.
