@@ -12,6 +12,7 @@ import pytest
 
 from verify.enclosure import Enclosure
 from verify_kernels.forward.features import Features
+from verify_kernels.full_rank.close_definiteness import proves_definite_closely
 from verify_kernels.full_rank.exact_rank import enclose_rank
 from verify_kernels.full_rank.gram import enclose_gram_smallest, radius_squared
 from verify_kernels.full_rank.modular import modular_rank
@@ -127,3 +128,12 @@ def test_right_inverses_against_the_estimate(benchmark, rung, condition, goal):
         goal,
         n,
     )
+
+
+def test_definiteness_close_to_singular_against_eigvalsh(benchmark):
+    n = _order(benchmark, 1024)
+    Q, _ = np.linalg.qr(np.random.default_rng(n).standard_normal((n, n)))
+    K = (Q * 1e-14 ** np.linspace(0.0, 1.0, n)) @ Q.T
+    K = (K + K.T) / 2
+    assert proves_definite_closely(K)
+    _compare(benchmark, lambda: proves_definite_closely(K), lambda: np.linalg.eigvalsh(K), 6.0, n)
