@@ -348,7 +348,15 @@ class _Rewriter:
             return inputs[0]
         if set(size) == {1} and len(size) == len(shape) - 1:
             return self._global(inputs[0], len(size))
-        return None
+        window = _even_window(shape[-len(size) :], size)
+        return window and self._pooled("average_pool", inputs[0], window | {"count_padding": True})
+
+    def _adaptive_max_pool(self, step: Step, inputs: tuple[int, ...], once: set[int]) -> int | None:
+        size, shape = tuple(step.attributes["size"]), self.draft.shape(inputs[0])
+        window = None if set(size) == {1} else _even_window(shape[-len(size) :], size)
+        return window and self._pooled(
+            "max_pool", inputs[0], window | {"dilations": (1,) * len(size)}
+        )
 
     def _global(self, index: int, count: int) -> int:
         """Return the mean of every channel over ``count`` axes, which stay with one entry each."""
@@ -383,3 +391,11 @@ class _Rewriter:
         pooled = self.draft.add(op, (source,), flat)
         channels, length = self.draft.shape(pooled)
         return self._shaped(pooled, (channels, 1, length))
+
+
+def _even_window(sizes: Shape, wanted: Shape) -> dict[str, Any] | None:
+    """Return the window of a pooling to a fixed size whose bins are equal and do not overlap."""
+    if any(size % want for size, want in zip(sizes, wanted, strict=True)):
+        return None
+    kernel = tuple(size // want for size, want in zip(sizes, wanted, strict=True))
+    return {"kernel": kernel, "strides": kernel, "padding": ((0, 0),) * len(kernel)}
