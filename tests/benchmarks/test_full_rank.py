@@ -26,7 +26,7 @@ def _order(benchmark, n):
     return 48 if benchmark.disabled else n
 
 
-def _compare(benchmark, ours, theirs, goal, n):
+def _compare(benchmark, ours, theirs, goal, n, *, missed=None):
     repeats = 1 if benchmark.disabled else 3 if n >= 2048 else 7
     times = ([], [])
     with threadpoolctl.threadpool_limits(1):
@@ -41,6 +41,8 @@ def _compare(benchmark, ours, theirs, goal, n):
     benchmark.extra_info |= {"ratio": ratio, "goal": goal, "numpy_s": statistics.median(times[1])}
     if not benchmark.disabled:
         print(f"\n{benchmark.name}: ratio {ratio:.3f}, goal {goal}")
+        if missed is not None and goal < ratio <= missed:
+            pytest.xfail(f"ratio {ratio:.3f}, goal {goal}; a miss known up to {missed}")
         assert ratio <= goal
 
 
@@ -94,7 +96,15 @@ def test_rank_of_deficient_integers_against_the_estimate(benchmark, n):
     n = _order(benchmark, n)
     M = _low_rank(n)
     assert modular_rank(M).value == Enclosure(n - n // 40, n)
-    _compare(benchmark, lambda: modular_rank(M), lambda: np.linalg.matrix_rank(M), 0.35, n)
+    missed = 0.35 if n == 1024 else None  # measured 0.29: two eliminations instead of one
+    _compare(
+        benchmark,
+        lambda: modular_rank(M),
+        lambda: np.linalg.matrix_rank(M),
+        0.25,
+        n,
+        missed=missed,
+    )
 
 
 @pytest.mark.parametrize("witness", [False, True])
