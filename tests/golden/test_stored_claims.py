@@ -21,6 +21,8 @@ from verify.network import (
     AffineInput,
     Data,
     Equilibrium,
+    Feedforward,
+    Graph,
     MonotoneWeight,
     PlainWeight,
     ScaledGaussianWeight,
@@ -30,7 +32,11 @@ from verify.statement import from_tree
 from verify.verdict import Truth
 
 HERE = Path(__file__).parent
-FOLDERS = {"well-posedness": HERE / "well_posedness", "villani": HERE / "villani"}
+FOLDERS = {
+    "well-posedness": HERE / "well_posedness",
+    "villani": HERE / "villani",
+    "expressivity": HERE / "expressivity",
+}
 RELU = Activation("relu")
 
 
@@ -81,9 +87,44 @@ def two_layer_data():
     return Data(rng.standard_normal((7, 2)), np.sign(rng.standard_normal(7)))
 
 
+def feedforward_cases():
+    """Networks on seven samples in the plane, with what is declared about them."""
+    rng = np.random.default_rng(13)
+    W, a = rng.standard_normal((8, 2)), rng.standard_normal((3, 8))
+    b, c = rng.standard_normal(8), np.zeros(3)
+
+    def net(text, *, width=8, inner=b, outer=c):
+        inner = None if inner is None else inner[:width]
+        return Feedforward((W[:width], a[:, :width]), (inner, outer), (Activation.parse(text),))
+
+    loss = {"loss": "half-squares"}
+    everything = {"frozen": "none", "loss": "mean-squares"}
+    graph = net("softplus(100)").graph()
+    return {
+        "tanh": (net("tanh"), loss),
+        "theorem": (net("gelu", width=6), everything),
+        "relu": (net("relu"), loss | {"input_divisor": "3"}),
+        "narrow": (net("tanh", width=5), everything),
+        "squares": (net("square"), everything),
+        "odd": (net("tanh", inner=None), {}),
+        "without-bias": (net("sigmoid", outer=None), {"loss": "cross-entropy"}),
+        "graph": (Graph(graph.nodes, graph.stored), {"frozen": "linear1.bias"}),
+    }
+
+
+def feedforward_data(name):
+    rng = np.random.default_rng(14)
+    X = rng.standard_normal((7, 2))
+    if name == "odd":
+        X[1:6:2] = -X[0:5:2]
+    labels = np.arange(7) % 3
+    return Data(X, labels if name == "without-bias" else rng.standard_normal((7, 3)))
+
+
 CASES = [
     *(("well-posedness", name) for name in sorted(equilibria())),
     *(("villani", name) for name in sorted(two_layer_cases())),
+    *(("expressivity", name) for name in sorted(feedforward_cases())),
 ]
 
 
@@ -91,6 +132,10 @@ def certificate(condition, name):
     if condition == "villani":
         network, told = two_layer_cases()[name]
         data, settings = two_layer_data(), {f"villani.{key}": told[key] for key in told}
+    elif condition == "expressivity":
+        network, told = feedforward_cases()[name]
+        data = feedforward_data(name)
+        settings = {f"expressivity.{key}": told[key] for key in told}
     else:
         network, data, settings = equilibria()[name], None, None
     (made,) = check(

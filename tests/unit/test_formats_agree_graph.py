@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 
 from verify.certificate import digest_array
+from verify.engine import check
+from verify.network import Data
 from verify.readers import read_network
 
 torch = pytest.importorskip("torch")
@@ -89,14 +91,25 @@ def told(network):
     return network.family, network.equation, tensors, network.ties, network.notes
 
 
+def claims(networks, samples):
+    """What is claimed about the networks on the same few samples."""
+    X, _ = digits()
+    data = Data(X[:samples].numpy())
+    return [check(net, data, conditions=["expressivity"])[0].claim for net in networks]
+
+
 def test_a_fully_connected_classifier(tmp_path):
     module = trained(nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.ReLU(), nn.Linear(20, 15),
                                    nn.Tanh(), nn.Linear(15, 10)))  # fmt: skip
     (tmp_path / "verify.toml").write_text(
         'family = "feedforward"\n[model]\nactivations = ["relu", "tanh"]\n'
     )
-    found = [told(read_network(path).network) for path in files(tmp_path, module)]
+    networks = [read_network(path).network for path in files(tmp_path, module)]
+    found = [told(network) for network in networks]
     assert all(one == found[0] for one in found)
+    made = claims(networks, 16)
+    assert all(one == made[0] for one in made)
+    assert made[0]["verdict"] == "pass"
     assert found[0][0] == "feedforward"
     wanted = module[1].weight.detach().double().numpy()
     assert found[0][2]["W1"] == digest_array(np.ascontiguousarray(wanted))
@@ -109,12 +122,25 @@ def test_a_residual_network_with_batch_normalisation(tmp_path):
     )
     space = {}
     exec(CODE, space)
-    found = [
-        told(read_network(path, trust=True).network)
-        for path in files(tmp_path, trained(space["Net"](4)))
+    networks = [
+        read_network(path, trust=True).network for path in files(tmp_path, trained(space["Net"](4)))
     ]
+    found = [told(network) for network in networks]
     for one in found[1:]:
         assert one == found[0]
+    made = claims(networks, 12)
+    assert all(one == made[0] for one in made)
+    assert made[0]["verdict"] == "pass"
     assert found[0][0] == "graph"
     assert "batch_norm3" in found[0][1]
     assert "softplus(100)(linear1)" in found[0][1]
+
+
+def test_pooling_to_a_size_that_divides_the_image(tmp_path):
+    module = nn.Sequential(nn.Conv2d(1, 3, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(4),
+                           nn.Conv2d(3, 3, 1), nn.ReLU(), nn.AdaptiveMaxPool2d(2), nn.Flatten(),
+                           nn.Linear(12, 10))  # fmt: skip
+    paths = files(tmp_path, trained(module, steps=1))[:2]
+    one, other = (told(read_network(path).network) for path in paths)
+    assert one == other
+    assert "kernel=(2,2)" in one[1]

@@ -9,13 +9,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from verify_kernels.forward.inputs import Inputs
 
 from verify.condition import NotApplicable
 from verify.errors import InputError, SettingsError
 from verify.network import Data, Graph, Node, Run, graph_of
 from verify_conditions.expressivity.declared import Declared, read
 from verify_conditions.expressivity.losses import check_targets
+from verify_kernels.forward.inputs import Inputs
 
 GOAL, HERE, ALIGNED = "expressive", "expressive-here", "aligned"
 
@@ -130,11 +130,21 @@ def prepare(
         )
     if data.n == 0:
         raise InputError("expressivity: expected at least one sample, but got none")
-    inputs = Inputs.of(data.X, graph.sample_shape, declared.divisor)
+    inputs = Inputs.of(_rows(data, graph), graph.sample_shape, declared.divisor)
     problem = Problem(network, graph, last, data, declared, inputs)
     if declared.loss is not None and data.y is not None:
         check_targets(declared.loss, data.y, problem.n, problem.outputs)
     return problem
+
+
+def _rows(data: Data, graph: Graph) -> Any:
+    """Return the samples as rows; the axes of a sample may be written in any way that fits."""
+    if math.prod(np.shape(data.X)[1:]) != graph.dimension:
+        wanted = ", ".join(map(str, graph.sample_shape))
+        raise InputError(
+            f"expressivity: expected samples X of shape (n, {wanted}), but got {np.shape(data.X)}"
+        )
+    return np.reshape(data.X, (data.n, graph.dimension))
 
 
 def _head(graph: Graph) -> int:
