@@ -242,7 +242,7 @@ def test_a_curve_of_points_of_comparison():
 def test_comparisons_do_not_exceed_what_they_claim():
     given, V, _ = problem("cross-entropy", 3)
     curve = certified_curve(given, V, 0.0)
-    assert all(c.how == "a regularised solution" for c in curve.comparisons)
+    assert all(c.how == "a point with its enclosed loss" for c in curve.comparisons)
     losses = [c.loss for c in curve.comparisons]
     distances = [c.distance for c in curve.comparisons]
     assert losses == sorted(losses, reverse=True)

@@ -33,8 +33,11 @@ from verify_kernels._rounding import (
     up,
 )
 
+_ENCLOSED = "a point with its enclosed loss"
 _RIDGES = 24
-_TIMES = tuple(10**k for k in range(8))
+_ACCELERATED = 256
+_KEPT = frozenset(int(2.0 ** (k / 2)) for k in range(17))
+_TIMES = tuple(c * 10**k for k in range(8) for c in (1, 3))
 
 
 @dataclass(frozen=True)
@@ -115,30 +118,53 @@ def _attained(problem: LastLayer, V: Array, sigma_n: float) -> Iterator[Comparis
 
 
 def _proposed(problem: LastLayer, V: Array, alpha: float) -> list[Comparison]:
-    """Return the best of regularised solutions for a few t, each enclosed."""
+    """Return the points that promise most for a few t, each enclosed."""
     K = problem.M @ problem.M.T
     Q = problem.logits(V)
     if not (np.isfinite(K).all() and np.isfinite(Q).all()):
         return []
+    found = [*_ridges(problem, K, Q), *_accelerated(problem, K, Q)]
+    best: dict[int, None] = {}
+    for t in _TIMES:
+        scores = [loss + square / (2.0 * alpha * t) for loss, square, _ in found]
+        if scores:
+            best[int(np.argmin(scores))] = None
+    return [_enclosed(problem, V, found[k][2]) for k in best]
+
+
+Candidate = tuple[float, float, Array]
+"""In plain floats: J(C), ||V_0 - C||^2, and A (n, k) with C = V_0 + A^T M."""
+
+
+def _ridges(problem: LastLayer, K: Array, Q: Array) -> Iterator[Candidate]:
+    """Yield regularised least-squares solutions towards logits of small loss."""
     try:
         values, vectors = np.linalg.eigh(K)
     except np.linalg.LinAlgError:  # a proposal less, nothing else
-        return []
+        return
     values = np.maximum(values, 0.0)
-    found = []
     for aim in problem.values.aims(Q, problem.targets):
         turned = vectors.T @ (aim - Q)
         for power in range(_RIDGES):
             ridge = float(values[-1]) * 4.0**-power + 2.0**-1000
             weights = turned / (values + ridge)[:, None]
-            logits = Q + vectors @ (values[:, None] * weights)
-            loss = _value(problem, logits)
-            found.append((loss, float(np.sum(values[:, None] * weights**2)), weights))
-    best: dict[int, None] = {}
-    for t in _TIMES:
-        scores = [loss + square / (2.0 * alpha * t) for loss, square, _ in found]
-        best[int(np.argmin(scores))] = None
-    return [_enclosed(problem, V, vectors @ found[k][2]) for k in best]
+            loss = _value(problem, Q + vectors @ (values[:, None] * weights))
+            yield loss, float(np.sum(values[:, None] * weights**2)), vectors @ weights
+
+
+def _accelerated(problem: LastLayer, K: Array, Q: Array) -> Iterator[Candidate]:
+    """Yield points along an accelerated descent in the coordinates A of the samples."""
+    A = before = np.zeros_like(Q)
+    logits = logits_before = Q
+    for step in range(1, _ACCELERATED + 1):
+        weight = (step - 1.0) / (step + 2.0)
+        ahead = A + weight * (A - before)
+        there = logits + weight * (logits - logits_before)
+        move = problem.factor * problem.values.gradient(there, problem.targets)[0]
+        before, A = A, ahead - move
+        logits_before, logits = logits, there - K @ move
+        if step in _KEPT:
+            yield _value(problem, logits), float(np.sum(A * (K @ A))), A
 
 
 def _value(problem: LastLayer, logits: Array) -> float:
@@ -148,7 +174,7 @@ def _value(problem: LastLayer, logits: Array) -> float:
 
 def _enclosed(problem: LastLayer, V: Array, rows: Array) -> Comparison:
     C = V + rows.T @ problem.M
-    return Comparison(problem.enclose(C).hi_float, distance_up(V, C), "a regularised solution")
+    return Comparison(problem.enclose(C).hi_float, distance_up(V, C), _ENCLOSED)
 
 
 def _useful(found: Sequence[Comparison]) -> Iterator[Comparison]:

@@ -24,8 +24,9 @@ def loss_figure(title: str, records: Sequence[Recorded]) -> str:
     values = [v for points in lines.values() for _, v in points if 0.0 < v < math.inf]
     if not values:
         return ""
-    low, high = math.floor(math.log10(min(values))), math.ceil(math.log10(max(values)))
-    high = high if high > low else low + 1
+    low, high = math.log10(min(values)), math.log10(max(values))
+    room = max(0.02, 0.05 * (high - low))
+    low, high = low - room, high + room
     end = math.log10(max(2, records[-1].step + 1))
 
     def place(step: int, value: float) -> str:
@@ -50,13 +51,14 @@ def loss_figure(title: str, records: Sequence[Recorded]) -> str:
     )
 
 
-def _grid(low: int, high: int, end: float) -> list[str]:
+def _grid(low: float, high: float, end: float) -> list[str]:
     lines = []
-    for power in range(low, high + 1, max(1, (high - low) // 6)):
-        y = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * (power - low) / (high - low)
+    for mark in range(5):
+        y = HEIGHT - BOTTOM - (HEIGHT - BOTTOM - TOP) * mark / 4
+        value = 10.0 ** (low + (high - low) * mark / 4)
         ends = f'x1="{LEFT}" x2="{WIDTH - 10}" y1="{y:.1f}" y2="{y:.1f}"'
         lines.append(f'<line {ends} stroke="#8886" stroke-width="1"/>')
-        lines.append(_text(LEFT - 6, y + 4, f"1e{power}", anchor="end"))
+        lines.append(_text(LEFT - 6, y + 4, f"{value:.3g}", anchor="end"))
     for power in range(int(end) + 1):
         x = LEFT + (WIDTH - LEFT - 10) * power / end
         lines.append(_text(x, HEIGHT - BOTTOM + 16, str(10**power)))
@@ -87,4 +89,5 @@ def html_table(title: str, rows: Sequence[dict[str, str]]) -> str:
     lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row.values()) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
-    return f"<h3>{escape(title)}</h3>{table}"
+    region = f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(title)}">'
+    return f"<h3>{escape(title)}</h3>{region}{table}</div>"
