@@ -138,11 +138,18 @@ def prepare(
 
 
 def _rows(data: Data, graph: Graph) -> Any:
-    """Return the samples as rows; the axes of a sample may be written in any way that fits."""
-    if math.prod(np.shape(data.X)[1:]) != graph.dimension:
-        wanted = ", ".join(map(str, graph.sample_shape))
+    """Return the samples as rows; other axes than the network's are not guessed.
+
+    A fully connected network takes any axes, since the order of its inputs is that of the array.
+    """
+    given, wanted = tuple(np.shape(data.X)[1:]), graph.sample_shape
+    flat = (graph.dimension,)
+    fits = math.prod(given) == graph.dimension if wanted == flat else given in (wanted, flat)
+    if not fits:
+        shown = ", ".join(map(str, wanted))
         raise InputError(
-            f"expressivity: expected samples X of shape (n, {wanted}), but got {np.shape(data.X)}"
+            f"expressivity: expected samples X of shape (n, {shown}), or as rows "
+            f"(n, {graph.dimension}), but got {np.shape(data.X)}"
         )
     return np.reshape(data.X, (data.n, graph.dimension))
 
