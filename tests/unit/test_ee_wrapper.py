@@ -265,6 +265,17 @@ def test_stochastic_steps_have_a_conditional_statement_only():
     assert found.records[-1].high < found.records[0].high
 
 
+def test_features_that_are_not_bounded_prove_no_step():
+    run = Run().train(4)
+    wrapper = run.wrapper
+    open_radius = replace(wrapper._layer, row_radius=np.full(N, np.inf))
+    wrapper._begin(open_radius, wrapper.proof)
+    found = run.train(2).wrapper.guarantee()
+    assert not found.holds
+    assert "not bounded in binary64" in str(found)
+    assert not np.isfinite(found.records[-1].bound)
+
+
 # The switch --------------------------------------------------------------------------------------
 
 

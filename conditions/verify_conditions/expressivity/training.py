@@ -207,6 +207,10 @@ class EEWrapper:
         self.phase = Phase.EXPLOIT
         if self.mode == "base":
             self._void_base()
+        if not (problem.factor > 0.0 and math.isfinite(problem.rho)):
+            self._void(
+                "the features are not bounded in binary64, so no step and no curve is proved"
+            )
         self._record()
 
     # Exploitation ----------------------------------------------------------------------------
