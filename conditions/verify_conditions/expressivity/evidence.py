@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -59,10 +60,13 @@ def _number(get: Callable[[Problem], int]) -> Compute:
     return compute
 
 
-def _merged(problem: Problem, effort: Effort) -> Evidence:
-    return find_merged_samples(
+def _apart(problem: Problem, effort: Effort) -> Evidence:
+    found = find_merged_samples(
         problem.graph, problem.place, problem.inputs, problem.declared.frozen, problem.ones
     )
+    if found.value is Truth.PROVED:
+        return replace(found, value=Truth.REFUTED)
+    return found
 
 
 def _dimension(problem: Problem, effort: Effort) -> Evidence:
@@ -87,7 +91,7 @@ STRUCTURE: dict[Item, Binding] = {
     q.N: binding(q.N, _number(lambda problem: problem.n)),
     q.WIDTH: binding(q.WIDTH, _number(lambda problem: problem.width)),
     q.ONES: binding(q.ONES, _number(lambda problem: int(problem.ones))),
-    q.MERGED: binding(q.MERGED, _merged),
+    q.APART: binding(q.APART, _apart),
     q.DIMENSION: binding(q.DIMENSION, _dimension),
     q.COLUMNS: binding(q.COLUMNS, _columns),
     q.SYMMETRY_RANK: binding(q.SYMMETRY_RANK, _symmetry),

@@ -15,7 +15,7 @@ ONES = quantity("c_b", "1 if the outer bias is trained, else 0", latex="c_b")
 
 # Structure: what holds for every choice of the trained hidden weights -------------------------
 
-MERGED = fact("merged", "two samples have equal features, whatever the trained weights are")
+APART = fact("apart", "no two samples are equal in all that the trained weights read of them")
 DIMENSION = quantity(
     "D_poly", "dimension, on the data, of a space of functions with the constant that contains "
     "every feature for every choice of the weights", latex=r"\dim P",

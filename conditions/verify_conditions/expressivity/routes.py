@@ -117,7 +117,7 @@ def _aligned(problem: Problem) -> str | None:
 ROUTES: tuple[Route, ...] = (
     _structural("width", "width of the last hidden layer", st.WIDTH, _always),
     _structural("columns", "columns that combine fewer", st.COLUMNS, _fewer_columns),
-    _structural("merged-samples", "samples that no weights tell apart", st.MERGED, _always),
+    _structural("merged-samples", "samples that no weights tell apart", st.APART, _always),
     _structural("polynomial", "dimension of the polynomials", st.POLYNOMIAL,
                 _bounded(q.DIMENSION)),
     _structural("symmetry", "symmetries of network and data", st.SYMMETRY,

@@ -16,8 +16,8 @@ EXPRESSIVE = (
 )
 HERE = "the rank of Z at the stored weights is n"
 ALIGNMENT = (
-    "the targets lie in the column space of the Jacobian at the stored weights, so that every "
-    "stationary point of the squared loss with this column space is a global minimum"
+    "the targets lie in the column space of the Jacobian at the stored weights; where these are a "
+    "stationary point of the squared loss, the loss is zero there"
 )
 
 About = tuple[Quantity | Fact, ...]
@@ -49,7 +49,7 @@ n = q.N.symbol
 # What fails for every choice of the weights.
 WIDTH = _necessary(n <= q.WIDTH.symbol + q.ONES.symbol, (q.N, q.WIDTH, q.ONES), "Width")
 COLUMNS = _necessary(n <= q.COLUMNS.symbol, (q.N, q.COLUMNS), "Columns that combine fewer")
-MERGED = _necessary(sp.Not(q.MERGED.symbol), (q.MERGED,), "Samples that no weights tell apart")
+APART = _necessary(q.APART.symbol, (q.APART,), "Samples that no weights tell apart")
 POLYNOMIAL = _necessary(n <= q.DIMENSION.symbol, (q.N, q.DIMENSION), "Polynomial features")
 SYMMETRY = _necessary(
     n <= q.SYMMETRY_RANK.symbol, (q.N, q.SYMMETRY_RANK), "Symmetric networks on symmetric data"
