@@ -156,12 +156,15 @@ def _pool(op: str, inputs: Any, attributes: Any, slots: Any) -> Shape:
     _require(rank in (1, 2) and len(x) > rank, op, "a window of 1 or 2 axes after channels", x)
     dilations = attributes.get("dilations", (1,) * rank)
     found = _windows(op, x[-rank:], kernel, attributes, dilations)
-    # A window that saw padding only would have no maximum and no average.
+    # A window that saw padding only would have no maximum and no average. One that starts at an
+    # entry sees it; one that starts at s < 0 sees entry s mod d by its tap ceil(-s/d).
     inside = all(
-        max(pair) < (k - 1) * d + 1
-        for pair, k, d in zip(attributes["padding"], kernel, dilations, strict=True)
+        max(pair) < (k - 1) * d + 1 and (d <= size or pair[0] == 0)
+        for size, pair, k, d in zip(
+            x[-rank:], attributes["padding"], kernel, dilations, strict=True
+        )
     )
-    _require(inside, op, "padding smaller than the window", attributes["padding"])
+    _require(inside, op, "padding smaller than windows that reach an entry", dict(attributes))
     return (*x[:-rank], *found)
 
 

@@ -156,7 +156,7 @@ class Balls(Arithmetic):
     def mul(self, a: Objects, b: Objects) -> Objects:
         """Return a b; the square of one array is never negative."""
         if a is b:
-            return filled([each**2 for each in a.flat], a.shape)
+            return filled([_squared(each) for each in a.flat], a.shape)
         return a * b
 
     def div(self, a: Objects, b: Objects) -> Objects:
@@ -210,13 +210,18 @@ def image(activation: Activation, ball: Any) -> Any:
     the working precision instead of two.
     """
     if activation.name == "square":
-        return ball**2
+        return _squared(ball)
     narrow = ball.is_finite() and not ball.is_exact() and ball.rad() < _NARROW
     if not narrow or activation.name not in _CENTRED:
         return value(activation, ball)
     with precision(SLOPE_BITS):
         spread = slope(activation, ball) * arb(0, ball.rad())
     return value(activation, ball.mid()) + spread
+
+
+def _squared(ball: Any) -> Any:
+    """Enclose the square, never negative; python-flint's power is NaN where 0 is inside."""
+    return (ball * ball).max(arb(0))
 
 
 _NARROW = arb(2) ** -20
