@@ -216,9 +216,9 @@ def error_row(case: Case, pairs: Sequence[Pair]) -> dict[str, str]:
         "base": _measured(bases),
         "at the switch": _measured(spread([w.before for _, w in pairs], "test error")),
         "wrapper": _measured(ends),
-        "base loss": f"{max(base.train for base, _ in pairs):.3g}",
-        "wrapper loss <=": rounded_up(max((r.high for r in last), default=math.inf), 3),
-        "bound <=": rounded_up(max((r.bound for r in last), default=math.inf), 3),
+        "worst base loss": f"{max(base.train for base, _ in pairs):.3g}",
+        "worst wrapper loss <=": rounded_up(max((r.high for r in last), default=math.inf), 3),
+        "worst bound <=": rounded_up(max((r.bound for r in last), default=math.inf), 3),
         "under the bound": f"{within} of {recorded}",
     }
 
