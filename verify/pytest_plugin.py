@@ -7,6 +7,7 @@ checks before the body. Any verdict but pass fails the test. Nothing heavy is im
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -68,8 +69,9 @@ class Checker:
         """Return one certificate for each condition.
 
         Args:
-            model: a path, a network of `verify.network`, or a mapping of names to arrays or
-                tensors (a state dict), which needs ``family`` and ``activation`` as flags.
+            model: a path, a network of `verify.network`, a torch module (which is exported in
+                evaluation form, with data as an example of its input), or a mapping of names to
+                arrays or tensors (a state dict), which needs ``family`` and ``activation``.
             data: a path, a `verify.network.Data`, an array X, a mapping with X, y and Z, or None.
             conditions: names; none means every installed condition.
             flags: family, activation, key, settings (``"condition.key"`` to exact text), backend,
@@ -85,8 +87,9 @@ class Checker:
         unknown = sorted(set(flags) - set(_FLAGS))
         if unknown:
             raise SettingsError(f"verify: expected flags {', '.join(_FLAGS)}, but got {unknown}")
-        network, own_data, settings, provenance = self._model(model, flags)
-        given = _data(data, self._root) if data is not None else own_data
+        given = _data(data, self._root) if data is not None else None
+        network, own_data, settings, provenance = self._model(_exported(model, given), flags)
+        given = own_data if given is None else given
         effort = Effort(
             backend=flags.get("backend") or os.environ.get("VERIFY_BACKEND", "auto"),
             budget=flags.get("budget", 10.0),
@@ -130,10 +133,10 @@ class Checker:
     ) -> tuple[Any, Data | None, Mapping[str, str], dict[str, str]]:
         """Return the network, data stored with it, the settings and where it comes from."""
         from verify.errors import InputError
-        from verify.network import Equilibrium, TwoLayer
+        from verify.network import Network
 
         settings = flags.get("settings") or {}
-        if isinstance(model, Equilibrium | TwoLayer):
+        if isinstance(model, Network):
             ignored = sorted({"family", "activation", "key"} & set(flags))
             if ignored:
                 raise InputError(
@@ -144,14 +147,16 @@ class Checker:
         if isinstance(model, str | os.PathLike):
             from verify.readers import read_network
 
-            named = {key: flags.get(key) for key in ("family", "activation", "key")}
-            loaded = read_network(self._root / model, settings=settings, **named)
+            loaded = read_network(
+                self._root / model, settings=settings, family=flags.get("family"),
+                activation=flags.get("activation"), key=flags.get("key"),
+            )  # fmt: skip
             provenance = {"file": str(model), "sha256": loaded.sha256, "format": loaded.format}
             return loaded.network, loaded.data, loaded.settings, provenance
         if isinstance(model, Mapping):
             return _from_arrays(model, flags)
         raise InputError(
-            f"verify: expected a path, a network of verify.network or a mapping of arrays, "
+            f"verify: expected a path, a network, a torch module or a mapping of arrays, "
             f"but got {type(model).__name__}"
         )
 
@@ -206,6 +211,23 @@ def _array(value: Any) -> Any:
             value = value.float()
         value = value.numpy()
     return np.asarray(value)
+
+
+def _exported(model: Any, data: Data | None) -> Any:
+    """Return the network of a live torch module; anything else as it is."""
+    torch = sys.modules.get("torch")
+    if torch is None or not isinstance(model, torch.nn.Module):
+        return model
+    from verify.errors import InputError
+    from verify.readers.live import graph_of_module
+
+    if data is None:
+        raise InputError(
+            f"verify: expected data with the torch module {type(model).__name__}, an example of "
+            "its input, but got none"
+        )
+    kind = next((parameter.dtype for parameter in model.parameters()), torch.float32)
+    return graph_of_module(model, torch.as_tensor(data.X[:2]).to(kind))
 
 
 def _data(data: Any, root: Path) -> Data:

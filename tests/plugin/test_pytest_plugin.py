@@ -281,3 +281,30 @@ def test_a_mapping_of_data_is_taken_whole_or_refused(pytester: pytest.Pytester) 
         """
     )
     pytester.runpytest_inprocess().assert_outcomes(passed=2)
+
+
+def test_a_live_torch_module(pytester: pytest.Pytester) -> None:
+    pytest.importorskip("torch")
+    pytester.makepyfile(
+        """
+        import numpy as np
+        import pytest
+        import torch
+
+        from verify.errors import InputError
+
+        torch.manual_seed(0)
+        NET = torch.nn.Sequential(torch.nn.Linear(3, 12), torch.nn.Dropout(), torch.nn.Tanh(),
+                                  torch.nn.Linear(12, 2)).train()
+        X = np.random.default_rng(0).standard_normal((9, 3))
+
+        def test_it_is_exported_in_evaluation_form(verify):
+            verify.passes(NET, X, "expressivity")
+            assert NET.training
+
+        def test_an_example_of_its_input_is_needed(verify):
+            with pytest.raises(InputError, match="expected data with the torch module Sequential"):
+                verify.check(NET, None, "expressivity")
+        """
+    )
+    pytester.runpytest_inprocess().assert_outcomes(passed=2)

@@ -349,14 +349,16 @@ class _Rewriter:
         if set(size) == {1} and len(size) == len(shape) - 1:
             return self._global(inputs[0], len(size))
         window = _even_window(shape[-len(size) :], size)
-        return window and self._pooled("average_pool", inputs[0], window | {"count_padding": True})
+        if window is None:
+            return None
+        return self._pooled("average_pool", inputs[0], window | {"count_padding": True})
 
     def _adaptive_max_pool(self, step: Step, inputs: tuple[int, ...], once: set[int]) -> int | None:
         size, shape = tuple(step.attributes["size"]), self.draft.shape(inputs[0])
         window = None if set(size) == {1} else _even_window(shape[-len(size) :], size)
-        return window and self._pooled(
-            "max_pool", inputs[0], window | {"dilations": (1,) * len(size)}
-        )
+        if window is None:
+            return None
+        return self._pooled("max_pool", inputs[0], window | {"dilations": (1,) * len(size)})
 
     def _global(self, index: int, count: int) -> int:
         """Return the mean of every channel over ``count`` axes, which stay with one entry each."""
