@@ -105,7 +105,10 @@ def check_models(request: Request) -> int:
     _limit_threads(request.models)
     uses_run = _uses_run(request)
     if request.run_folder is not None and not uses_run:
-        complain("--run: no condition of this check looks at a training run; it changes nothing")
+        complain(
+            "--run: no condition of this check looks at a training run, so it changes nothing; "
+            "give the checkpoints themselves as models to check each of them"
+        )
     data: Data | None = None
     if request.data is not None:
         from verify.readers import read_data

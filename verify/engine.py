@@ -76,7 +76,8 @@ def _refuse_unknown_settings(
     for full in settings:
         name, _, key = full.partition(".")
         if name not in installed or key not in installed[name].settings:
-            known = [f"{c}.{k}" for c in sorted(installed) for k in installed[c].settings]
+            near = [name] if name in installed else sorted(installed)
+            known = [f"{c}.{k}" for c in near for k in installed[c].settings] or ["no setting"]
             raise SettingsError(f"--set: expected one of {', '.join(known)}, but got {full!r}")
 
 

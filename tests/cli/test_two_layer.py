@@ -54,6 +54,7 @@ def test_reports_and_certificates_show_the_family(verify_command: Any, folder: P
         (["eq.npz", *TWO], "expected the tensors of two-layer"),
         (["two.npz", *TWO, "--run", "nowhere"], "--run: expected a folder of checkpoints"),
         (["two.npz", *TWO, "--set", "nonsense.outer=frozen"], "--set: expected one of"),
+        (["two.npz", *TWO, "--set", "villani.outr=frozen"], "--set: expected one of villani.outer"),
     ],
 )
 def test_what_is_missing_or_wrong_is_one_sentence(

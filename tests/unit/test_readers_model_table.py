@@ -47,6 +47,22 @@ def test_one_activation_for_each_hidden_layer(tmp_path):
         read_network(file)
 
 
+def test_activations_of_the_table_declare_the_family(tmp_path):
+    file = save(tmp_path, **CHAIN)
+    table(tmp_path, "[model]\nactivations = ['relu', 'tanh']")
+    assert read_network(file).network.equation.startswith("h1 = relu(W1 x + b1); h2 = tanh")
+    table(tmp_path, "family = 'equilibrium'\n[model]\nactivations = ['relu', 'tanh']")
+    with pytest.raises(InputError, match="expected the tensors of equilibrium"):
+        read_network(file)
+
+
+@pytest.mark.parametrize("more", [(8, 4, 3, 3), (8,)])
+def test_layers_that_are_not_linear_are_not_advised_to_be_a_chain(tmp_path, more):
+    file = save(tmp_path, **{"a.weight": W1, "b.weight": W2, "c.weight": np.ones(more)})
+    with pytest.raises(InputError, match=f"not the tensors of linear layers alone; .*{ADVICE}"):
+        read_network(file)
+
+
 def test_activations_are_required_and_belong_to_this_family(tmp_path):
     with pytest.raises(SettingsError, match=r"--activation relu, or in verify.toml \[model\]"):
         read_network(save(tmp_path, **CHAIN), family="feedforward")

@@ -19,7 +19,13 @@ from verify.network import (
     recognise,
 )
 from verify.readers.declaration import CONDITION, CONSTANTS, Declaration
-from verify.readers.feedforward_layout import FEEDFORWARD, network_of_chain, refuse_activations
+from verify.readers.feedforward_layout import (
+    ADVICE,
+    FEEDFORWARD,
+    linear_alone,
+    network_of_chain,
+    refuse_activations,
+)
 from verify.readers.layouts import (
     Constants,
     FeedforwardParts,
@@ -188,10 +194,16 @@ def _group(bag: TensorBag, declared: Declaration, where: str) -> tuple[Group, st
     return next(iter(found.values())), None
 
 
+def _family(declared: Declaration) -> str | None:
+    """Return the declared family; activations of a table ``[model]`` are those of a chain."""
+    chain = declared.model is not None and declared.model.activations
+    return declared.texts.get("family", FEEDFORWARD.name if chain else None)
+
+
 def _fits(group: Group, declared: Declaration) -> bool:
     """Return whether the declared family, or else a distinctive layout, has these names."""
     plain = _plain_names(group)
-    family = declared.texts.get("family")
+    family = _family(declared)
     if family is None:
         return any(_distinctive(layout, plain, None) for layout in LAYOUTS.values())
     return family in LAYOUTS and bool(LAYOUTS[family].prefixes(plain))
@@ -229,7 +241,7 @@ def _plain_names(group: Group) -> Group:
 
 
 def _layout(group: Group, declared: Declaration, prefix: str | None, where: str) -> Layout:
-    family = declared.texts.get("family")
+    family = _family(declared)
     if family is not None:
         if family not in LAYOUTS:
             raise SettingsError(
@@ -247,7 +259,7 @@ def _layout(group: Group, declared: Declaration, prefix: str | None, where: str)
     if len(automatic) == 1:
         return automatic[0]
     raise InputError(
-        f"{where}: expected a declared family, but got {_listed(group)}; {_advice(fitting)}"
+        f"{where}: expected a declared family, but got {_listed(group)}; {_advice(fitting, group)}"
     )
 
 
@@ -262,8 +274,10 @@ def _listed(group: Group) -> str:
     return render_listing(tuple((n, tensor.shape, tensor.dtype) for n, tensor in group.items()))
 
 
-def _advice(fitting: Iterable[Layout]) -> str:
+def _advice(fitting: Iterable[Layout], group: Group) -> str:
     layouts = list(fitting)
+    if layouts == [FEEDFORWARD] and not linear_alone(group):
+        return f"these are not the tensors of linear layers alone; {ADVICE}"
     if not layouts:
         return (
             "no known family has these names; name the matrix W (m, m), optionally U (m, d) and "

@@ -15,13 +15,13 @@ from verify.errors import InputError, SettingsError
 from verify.network import Activation, Feedforward, Graph, TwoLayer, recognise
 from verify.readers.declaration import Declaration
 from verify.readers.layouts import Constants, FeedforwardParts, Layout, View
-from verify.readers.tensors import STEP_NAMES, shown, sources, whole_number
+from verify.readers.tensors import STEP_NAMES, StoredTensor, shown, sources, whole_number
 
 # Stored beside the layers without being part of the network.
 _BESIDE = frozenset(("X", "y", "data.X", "data.y"))
 _WEIGHT, _BIAS = ".weight", ".bias"
 _PLAIN = re.compile(r"(?:(.*)\.)?W1")
-_ADVICE = (
+ADVICE = (
     "store the network with its operations as .pt2 or .onnx, or declare its class in verify.toml "
     "as [model] class"
 )
@@ -43,6 +43,11 @@ def find(names: Iterable[str]) -> list[str]:
     return sorted(found, key=lambda prefix: (len(prefix), prefix))
 
 
+def linear_alone(group: Mapping[str, StoredTensor]) -> bool:
+    """Return whether the weights of a state dict may be those of linear layers, all of them."""
+    return all(len(tensor.shape) == 2 for name, tensor in group.items() if name.endswith(_WEIGHT))
+
+
 def _starts(name: str) -> list[str]:
     """Return what a name may start with, up to a point."""
     parts = name.split(".")[:_MAX_LEVELS]
@@ -62,7 +67,7 @@ def _build(view: View, constants: Constants) -> FeedforwardParts:
         if second.shape[1] != len(first):
             raise InputError(
                 f"feedforward: expected {shown(view.prefix + pairs[k + 1][0])} with {len(first)} "
-                f"columns, but got {second.shape[1]}; {_ADVICE}"
+                f"columns, but got {second.shape[1]}; {ADVICE}"
             )
     return FeedforwardParts(weights, biases, _ties(view, pairs))
 
@@ -89,12 +94,12 @@ def _linear(view: View) -> list[tuple[str, str]]:
         if len(shape) != 2 or 0 in shape:
             raise InputError(
                 f"feedforward: expected weights of linear layers, of shape (out, in), but got "
-                f"{shown(view.prefix + owner + _WEIGHT)} of shape {shape}; {_ADVICE}"
+                f"{shown(view.prefix + owner + _WEIGHT)} of shape {shape}; {ADVICE}"
             )
         shapes[owner] = (shape[0], shape[1])
     if len(owners) < 2:
         raise InputError(
-            f"feedforward: expected at least two linear layers, but got {len(owners)}; {_ADVICE}"
+            f"feedforward: expected at least two linear layers, but got {len(owners)}; {ADVICE}"
         )
     return [(f"{owner}{_WEIGHT}", f"{owner}{_BIAS}") for owner in _chain(shapes)]
 
@@ -128,7 +133,7 @@ def _chain(shapes: Mapping[str, tuple[int, int]]) -> list[str]:
     if len(found) != 1 or (waiting and steps >= _MAX_STEPS):
         listed = ", ".join(f"{shown(owner)} {shape}" for owner, shape in list(shapes.items())[:8])
         told = "in the only order that fits" if found else "that follow each other"
-        raise InputError(f"feedforward: expected layers {told}, but got {listed}; {_ADVICE}")
+        raise InputError(f"feedforward: expected layers {told}, but got {listed}; {ADVICE}")
     return found[0]
 
 
@@ -165,7 +170,7 @@ def _refuse_more(view: View, layers: set[str]) -> None:
     if more:
         raise InputError(
             f"feedforward: expected linear layers alone, but got also "
-            f"{', '.join(shown(name) for name in more[:8])}; {_ADVICE}"
+            f"{', '.join(shown(name) for name in more[:8])}; {ADVICE}"
         )
 
 
