@@ -307,4 +307,4 @@ def test_a_live_torch_module(pytester: pytest.Pytester) -> None:
                 verify.check(NET, None, "expressivity")
         """
     )
-    pytester.runpytest_inprocess().assert_outcomes(passed=2)
+    pytester.runpytest_subprocess("-p", "no:cacheprovider").assert_outcomes(passed=2)
