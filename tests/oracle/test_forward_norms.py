@@ -149,6 +149,20 @@ def test_symbols_whose_bound_is_tight(monkeypatch, entry):
         assert torus.bound_symbol(kernel) < bound
 
 
+@pytest.mark.parametrize("entries", [1, 20, 100])
+@pytest.mark.parametrize("shape", [(1, 3, 3, 3, 3), (2, 2, 2, 1, 4), (1, 1, 1, 5, 2)])
+def test_symbols_in_small_chunks(monkeypatch, shape, entries):
+    # a layer of 512 channels does not fit into one chunk; the peaks lie at 0, at pi and between
+    monkeypatch.setattr(torus, "CHUNK", entries)
+    size = float(shape[1] * shape[3] * shape[4])
+    turns = np.add.outer(np.arange(shape[3]), np.arange(shape[4]))
+    for signs in (np.ones(turns.shape), (-1.0) ** turns):
+        assert size <= torus.bound_symbol(np.ones(shape) * signs) < 1.08 * 9.0 ** (1 / 64) * size
+    between = np.where(turns % 4 < 2, 1.0, -1.0) * np.where(turns % 2 == 0, 1.0, 0.0)
+    whole = float((between != 0.0).sum()) * shape[1]
+    assert torus.bound_symbol(np.ones(shape) * between) >= whole
+
+
 @pytest.mark.parametrize("given", [(3, 1, 1), (3, 2, 1), (5, 2, 2), (4, 3, 1), (6, 4, 2)])
 def test_overlap(given):
     size, stride, dilation = given

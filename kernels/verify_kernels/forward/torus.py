@@ -95,11 +95,11 @@ def _bound_group(kernel: Array) -> float:
     phases = _phases(k1, k2)
     taps = k1 * k2
     weights = kernel.reshape(o * c, taps).T
-    points = phases.shape[1]
+    points = phases.shape[2]
     chunk = max(1, CHUNK // (o * c))
     best = 0.0
     for first in range(0, points, chunk):
-        part = phases[:, first : first + chunk]
+        part = phases[:, :, first : first + chunk]
         parts = [(each.T @ weights).reshape(-1, o, c) for each in part]
         best = max(best, float(np.max(_norms_by_squaring(*parts))))
     slip = mul_up(add_up(gamma(taps), 2.0**-51), sqrt_up(float(taps)), norm_up(kernel))
