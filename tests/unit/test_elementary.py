@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 import itertools
 import math
 import struct
+import types
 from fractions import Fraction
 
 import numpy as np
 import pytest
 
-from verify_kernels.elementary import arrays, coefficients, compiled, functions, primitives
+from verify_kernels.elementary import (
+    arrays,
+    coefficients,
+    continuation,
+    functions,
+    primitives,
+)
 from verify_kernels.elementary.bounds import BOUNDS
 from verify_kernels.elementary.make_coefficients import FILE, coefficients_text
+from verify_kernels.interval import code_cache, operations, transcendental
+from verify_kernels.interval.compilation import LANES, compile_loop
 
 INF, NAN = math.inf, math.nan
 TINY = 2.0**-1074
@@ -34,25 +44,55 @@ def _points(name, count, seed):
 
 
 @pytest.mark.parametrize("name", BOUNDS)
-def test_vectorised_scalar_and_plain_evaluation_agree_in_every_bit(name):
-    x = _points(name, 400, 1)
+def test_machine_code_and_plain_evaluation_agree_in_every_bit(name):
+    x = _points(name, 401, 1)
     core = getattr(functions, f"{name}_core")
-    many = np.empty_like(x)
-    compiled.loop(core)(x, many)
-    scalar = compiled.SCALAR[name]
-    for value, vectorised in zip(x.tolist(), many.tolist(), strict=True):
-        plain = core(value)
-        assert _same(plain, vectorised), value
-        assert _same(plain, float(scalar(value))), value
+    found = getattr(arrays, name)(x.reshape(1, -1))
+    assert found.shape == (1, x.size)
+    for value, machine in zip(x.tolist(), found[0].tolist(), strict=True):
+        assert _same(core(value), machine), value
 
 
-@pytest.mark.parametrize("name", BOUNDS)
-def test_arrays_agree_with_the_functions_on_the_domain(name):
-    x = _points(name, 500, 2)
-    got = getattr(arrays, name)(x.reshape(1, -1))
-    assert got.shape == (1, x.size)
-    scalar = compiled.SCALAR[name]
-    assert [v for v, g in zip(x, got[0], strict=True) if scalar(v) != g] == []
+def _beyond(name, count, seed):
+    rng = np.random.default_rng(seed)
+    ends = np.array([BOUNDS[name].lo, BOUNDS[name].hi, -746.0, 712.0, 27.4, -1.0, 2.0**-1022])
+    ends = np.concatenate([ends, [INF, -INF, NAN, 0.0, -0.0, TINY, -TINY]])
+    with np.errstate(over="ignore"):
+        near = rng.choice(ends, count) * (1 + rng.integers(-4, 5, count) * 2.0**-53)
+    tiny = np.exp2(rng.uniform(-1074, 0, count))
+    x = np.concatenate([ends, near, rng.uniform(-760, 760, count), tiny])
+    return x[~((x >= BOUNDS[name].lo) & (x <= BOUNDS[name].hi))]
+
+
+@pytest.mark.parametrize("name", sorted(set(BOUNDS) - {"sin", "cos", "tan"}))
+def test_machine_code_and_plain_evaluation_agree_beyond_the_domain(name):
+    x = _beyond(name, 100, 2)
+    outside = getattr(continuation, f"{name}_outside")
+    for value, machine in zip(x.tolist(), getattr(arrays, name)(x).tolist(), strict=True):
+        assert _same(outside(value), machine), value
+
+
+@pytest.mark.parametrize("name", ["softplus", "log1p", "sin"])
+def test_a_value_does_not_depend_on_its_neighbours(name):
+    x = np.concatenate([_points(name, 20, 3)[::5], [NAN, 0.0, -0.0, INF, 1e9, -750.0]])
+    one_by_one = np.array([arrays.evaluate(name, v) for v in x])
+    for count in range(x.size + 1):
+        assert arrays.evaluate(name, x[:count]).tobytes() == one_by_one[:count].tobytes()
+
+
+def test_arrays_of_any_layout_are_taken():
+    x = np.linspace(-3.0, 3.0, 24)
+    expected = arrays.exp(x)
+    unaligned = np.frombuffer(b"x" + x.tobytes(), dtype=np.float64, offset=1)
+    assert not unaligned.flags.aligned
+    for given in (unaligned, x.astype(">f8"), np.repeat(x, 2)[::2], x.tolist()):
+        assert arrays.exp(given).tobytes() == expected.tobytes()
+    assert arrays.exp(x.reshape(4, 6).T).tobytes() == expected.reshape(4, 6).T.tobytes()
+    read_only = x.copy()
+    read_only.setflags(write=False)
+    assert arrays.exp(read_only).tobytes() == expected.tobytes()
+    assert arrays.exp(2).shape == ()
+    assert arrays.exp(np.zeros((0, 3))).shape == (0, 3)
 
 
 SPECIAL = {
@@ -92,21 +132,35 @@ def test_every_coefficient_is_used():
     assert made <= used
 
 
-def test_the_compiled_fused_multiply_add_rounds_once():
-    run = compiled.scalar_fma
+@functools.cache
+def _fma_loop():
+    line = "y = fma(x0l, x1l, x2l)"
+    return compile_loop([line], ["y"], 3, points=True, embedded=False, modules=(primitives,))
+
+
+def _machine_fma(operands):
+    """Return a b + c for many triples as machine code rounds it."""
+    lanes = -(-len(operands) // LANES) * LANES
+    given, found = np.zeros((3, lanes)), np.empty((3, lanes))
+    given[:, : len(operands)] = np.array(operands).T
+    _fma_loop()(given, given, found, 0, lanes)
+    return found[0, : len(operands)].tolist()
+
+
+def test_the_fused_multiply_add_of_the_machine_rounds_once():
     u = 2.0**-53
-    assert run(1 + 2 * u, 1 + 2 * u, -(1 + 4 * u)) == 4 * u * u
-    assert run(2.0**-600, 2.0**-474, 0.0) == TINY
-    assert run(3.0, TINY / 1.0, -TINY) == 2 * TINY
-    assert run(1e308, 10.0, -INF) == -INF
+    operands = [(1 + 2 * u, 1 + 2 * u, -(1 + 4 * u)), (2.0**-600, 2.0**-474, 0.0)]
+    operands += [(3.0, TINY, -TINY), (1e308, 10.0, -INF)]
+    assert _machine_fma(operands) == [4 * u * u, TINY, 2 * TINY, -INF]
 
 
 def test_the_plain_fused_multiply_add_is_that_of_the_machine():
     rng = np.random.default_rng(3)
     values = [0.0, -0.0, 1.0, -1.0, TINY, -TINY, 1e308, -1e308, 2.0**-1022, 1 / 3]
     values += (rng.standard_normal(6) * np.exp2(rng.uniform(-600, 600, 6))).tolist()
-    for a, b, c in itertools.product(values, repeat=3):
-        assert _same(primitives.fma(a, b, c), float(compiled.scalar_fma(a, b, c))), (a, b, c)
+    operands = list(itertools.product(values, repeat=3))
+    for (a, b, c), machine in zip(operands, _machine_fma(operands), strict=True):
+        assert _same(primitives.fma(a, b, c), machine), (a, b, c)
 
 
 def test_bit_casts():
@@ -133,12 +187,43 @@ def test_quadrants_of_both_signs():
         assert functions.scaled_up(1.25, shifted) == 1.25 * 2.0**k
 
 
-def test_the_source_is_within_the_restricted_subset():
+@pytest.mark.parametrize("module", [functions, continuation])
+def test_the_source_is_within_the_restricted_subset(module):
     allowed = (ast.Assign, ast.Return, ast.Expr)
-    for _, function in inspect.getmembers(functions, inspect.isfunction):
-        if function.__module__ != functions.__name__:
+    for _, function in inspect.getmembers(module, inspect.isfunction):
+        if function.__module__ != module.__name__:
             continue
         body = ast.parse(inspect.getsource(function)).body[0].body
         assert all(isinstance(node, allowed) for node in body)
         assert isinstance(body[-1], ast.Return)
         assert not any(isinstance(node, ast.Return) for node in body[:-1])
+
+
+@pytest.mark.parametrize("modules", [arrays._MODULES, (operations, transcendental)])
+def test_every_function_that_code_can_call_enters_its_name(modules):
+    hashed = {module.__name__ for module in (*modules, *code_cache.SHARED)}
+    waiting = [value for module in modules for value in vars(module).values()]
+    seen = set()
+    while waiting:
+        function = waiting.pop()
+        if not isinstance(function, types.FunctionType) or function in seen:
+            continue
+        seen.add(function)
+        assert function.__module__ in hashed, function
+        waiting += [function.__globals__.get(name) for name in function.__code__.co_names]
+    assert len(seen) > 40
+
+
+@pytest.mark.parametrize(
+    ("module", "constant"),
+    [(coefficients, "EXP_5"), (functions, "SHIFT"), (continuation, "EXP_TOP")],
+)
+def test_code_of_other_constants_has_another_name(module, constant, monkeypatch):
+    code_cache._surroundings.cache_clear()
+    before = code_cache.digest(arrays._MODULES, "line")
+    monkeypatch.setattr(module, constant, getattr(module, constant) * 1.5)
+    code_cache._surroundings.cache_clear()
+    assert code_cache.digest(arrays._MODULES, "line") != before
+    monkeypatch.undo()
+    code_cache._surroundings.cache_clear()
+    assert code_cache.digest(arrays._MODULES, "line") == before

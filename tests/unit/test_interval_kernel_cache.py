@@ -2,13 +2,21 @@
 
 import importlib.util
 import os
+import tempfile
 
 import numpy as np
 import pytest
 import sympy as sp
 
 from verify.errors import BackendError
-from verify_kernels.interval import code_cache, compilation, vector_code
+from verify_kernels.elementary import arrays
+from verify_kernels.interval import (
+    code_cache,
+    compilation,
+    operations,
+    transcendental,
+    vector_code,
+)
 from verify_kernels.interval.kernel import IntervalKernel
 
 x = sp.Symbol("x", real=True)
@@ -73,6 +81,54 @@ def test_a_folder_that_others_may_enter_is_not_used(folder, monkeypatch):
     assert len(list(folder.iterdir())) == 1
 
 
+def test_a_file_of_others_is_not_used(folder, monkeypatch):
+    first = enclose(x**2 + 107)
+    (file,) = folder.iterdir()
+    assert code_cache.load(file.name) is not None
+    file.chmod(0o620)
+    assert code_cache.load(file.name) is None
+    file.chmod(0o600)
+    with monkeypatch.context() as patch:
+        status = os.fstat
+        patch.setattr(os, "fstat", lambda opened: _of_another_user(status(opened)))
+        assert code_cache.load(file.name) is None
+    file.rename(folder / "elsewhere")
+    file.symlink_to(folder / "elsewhere")
+    assert code_cache.load(file.name) is None
+    file.unlink()
+    file.mkdir(mode=0o700)
+    assert code_cache.load(file.name) is None
+    assert again(monkeypatch, x**2 + 107) == (first, True)
+
+
+def _of_another_user(status):
+    return os.stat_result([*status[:4], status.st_uid + 1, *status[5:]])
+
+
+def test_a_folder_that_cannot_be_written_is_no_obstacle(folder, monkeypatch):
+    def refuse(*arguments, **options):
+        raise PermissionError
+
+    monkeypatch.setattr(tempfile, "mkstemp", refuse)
+    assert enclose(x**2 + 108) == (109, 112)
+    assert list(folder.iterdir()) == []
+
+
+def test_the_elementary_functions_are_compiled_once(folder, monkeypatch):
+    points = np.array([0.5, -900.0])
+    results = []
+    for _ in range(2):
+        monkeypatch.setattr(compilation, "_LOADED", {})
+        arrays._core.cache_clear()
+        arrays._outside.cache_clear()
+        results.append(arrays.softplus(points).tobytes())
+        monkeypatch.setattr(compilation, "_from_lines", None)
+    arrays._core.cache_clear()
+    arrays._outside.cache_clear()
+    assert results[0] == results[1]
+    assert len(list(folder.iterdir())) == 2
+
+
 def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
     blocked = tmp_path / "file"
     blocked.write_text("")
@@ -89,10 +145,11 @@ def test_without_a_folder_nothing_is_kept(tmp_path, monkeypatch):
 
 
 def test_names_of_code_differ_with_all_they_depend_on(monkeypatch):
-    name = code_cache.digest("lines", 1)
-    assert name != code_cache.digest("lines", 2)
-    monkeypatch.setattr(code_cache, "_surroundings", lambda: ("another compiler",))
-    assert name != code_cache.digest("lines", 1)
+    name = code_cache.digest((operations,), "lines", 1)
+    assert name != code_cache.digest((operations,), "lines", 2)
+    assert name != code_cache.digest((transcendental,), "lines", 1)
+    monkeypatch.setattr(code_cache, "_surroundings", lambda modules: ("another compiler",))
+    assert name != code_cache.digest((operations,), "lines", 1)
 
 
 def test_a_source_that_changed_after_its_import_is_refused(tmp_path):

@@ -1,9 +1,9 @@
-"""The elementary functions: one source for Numba, for C and CUDA, and for the proof.
+"""The elementary functions: one source for machine code, for CUDA, and for the proof.
 
 Straight-line code of binary64 additions, products, quotients, fused multiply-adds, bit operations
 and selects: no tables, no branches, so that loops over it become vector code. Every function holds
-on the domain of `bounds.py` only; outside it returns finite nonsense, and `arrays.py` selects.
-The errors are proved by `proof.py`, which runs these very functions on abstract numbers.
+on the domain of `bounds.py` only; outside it returns nonsense, and `continuation.py` holds. The
+errors are proved by `proof.py`, which runs these very functions on abstract numbers.
 
 The restricted subset: constants, assignments, one return, arithmetic, comparisons, conditional
 expressions, calls of functions of this file and of `primitives.py`.

@@ -2,7 +2,7 @@
 
 They are exact models of the machine's: `fma` rounds the rational number a b + c once. An operand
 that is neither a float nor an int answers for itself (``fused``, ``bits``); the proof uses this to
-run the functions on abstract numbers. `intrinsics.py` gives the same names to Numba.
+run the functions on abstract numbers. `vector_code.py` writes the machine's own.
 """
 
 from __future__ import annotations

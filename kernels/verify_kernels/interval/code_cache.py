@@ -2,8 +2,9 @@
 
 A file is named by the digest of all that its code depends on: the program, the operations as they
 are loaded, the compiler and the processor. It holds the digest of its own content, which is checked
-before use. The folder must belong to the user and be closed to others, else nothing is read or
-written. What cannot be read is compiled again; what cannot be written is kept in memory only.
+before use. The folder must belong to the user and be closed to others, and so must the file, else
+nothing is read or written. What cannot be read is compiled again; what cannot be written is kept
+in memory only.
 """
 
 from __future__ import annotations
@@ -23,11 +24,12 @@ import llvmlite
 import numba
 from numba.core.registry import cpu_target
 
-from verify_kernels.elementary import coefficients, functions
-from verify_kernels.interval import directed, operations, transcendental, vector_code
+from verify_kernels.elementary import coefficients, functions, primitives
+from verify_kernels.interval import directed, vector_code
 from verify_kernels.interval.vector_code import fingerprint
 
-FORMAT = "verify interval code 2"
+FORMAT = "verify code 3"
+SHARED = (primitives, coefficients, functions, directed, vector_code)
 NEWLINE = b"\n"
 
 
@@ -45,16 +47,15 @@ def folder() -> Path:
 
 
 @cache
-def _surroundings() -> tuple[str, ...]:
+def _surroundings(modules: tuple[ModuleType, ...]) -> tuple[str, ...]:
     """Return what is loaded, not what lies in the files now."""
     compilation = sys.modules["verify_kernels.interval.compilation"]  # it imports this module
-    modules = (coefficients, functions, directed, operations, transcendental, vector_code)
     machine = tuple(str(part) for part in cpu_target.target_context.codegen().magic_tuple())
     versions = (FORMAT, sys.version, numba.__version__, llvmlite.__version__)
     own = repr(
         [_shown(v) for _, v in sorted(vars(compilation).items()) if isinstance(v, FunctionType)]
     )
-    return (*versions, *machine, *map(_contents, modules), own)
+    return (*versions, *machine, *map(_contents, (*SHARED, *modules)), own)
 
 
 def _contents(module: ModuleType) -> str:
@@ -86,9 +87,15 @@ def _shown(value: object) -> object:
     return repr(value) if plain else type(value).__qualname__
 
 
-def digest(*parts: object) -> str:
-    """Return the digest of a program and of everything else that its machine code depends on."""
-    text = json.dumps([*_surroundings(), *map(repr, parts)])
+def digest(modules: tuple[ModuleType, ...], *parts: object) -> str:
+    """Return the digest of a program and of everything else that its machine code depends on.
+
+    Args:
+        modules: where the functions are that the program calls; functions that these call are in
+            the same modules or in `SHARED`.
+        parts: the program, of plain values.
+    """
+    text = json.dumps([*_surroundings(modules), *map(repr, parts)])
     return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -99,6 +106,9 @@ def load(name: str) -> tuple[str, bytes, bytes] | None:
             return None
         descriptor = os.open(folder() / name, os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0))
         with os.fdopen(descriptor, "rb") as file:
+            about_file = os.fstat(descriptor)
+            if not (stat.S_ISREG(about_file.st_mode) and _is_own(about_file)):
+                return None
             head, _, content = file.read().partition(NEWLINE)
         about = json.loads(head)
         size, entry = int(about["size"]), str(about["entry"])
@@ -138,5 +148,10 @@ def _checksum(name: str, entry: str, size: int, content: bytes) -> str:
 def _is_private(place: Path) -> bool:
     """Return whether a folder is the user's own and closed to everyone else."""
     about = os.lstat(place)
+    return stat.S_ISDIR(about.st_mode) and _is_own(about)
+
+
+def _is_own(about: os.stat_result) -> bool:
+    """Return whether a file or folder is the user's own and closed to everyone else."""
     own = not hasattr(os, "getuid") or about.st_uid == os.getuid()
-    return stat.S_ISDIR(about.st_mode) and own and not about.st_mode & 0o077
+    return own and not about.st_mode & 0o077

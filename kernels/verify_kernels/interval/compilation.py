@@ -1,4 +1,8 @@
-"""Compile a program for all lanes of a vector, and run it over arrays."""
+"""Compile a program for all lanes of a vector, and run it over arrays.
+
+A program calls functions of the restricted subset: the interval operations, or other modules that
+are named.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,8 @@ import ast
 import ctypes
 import itertools
 from collections.abc import Sequence
-from typing import Any
+from types import ModuleType
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
@@ -26,7 +31,17 @@ SIGNATURE = types.int64(POINTER, POINTER, POINTER, types.int64, types.int64, typ
 LANES = 8
 _LOADED: dict[str, Loop] = {}
 _COUNTER = itertools.count()
-VOCABULARY = {**vars(operations), **vars(transcendental)}
+
+
+class Task(NamedTuple):
+    """What is compiled; the arguments of `compile_loop`."""
+
+    lines: tuple[str, ...]
+    results: tuple[str, ...]
+    inputs: int
+    points: bool
+    embedded: bool
+    domain: tuple[float, float] | None
 
 
 class Loop:
@@ -39,7 +54,7 @@ class Loop:
         self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
 
     def __call__(self, low: Array, high: Array, found: Array, first: int, last: int) -> int:
-        """Fill found[:, first:last], multiples of LANES; return how many ends were not allowed.
+        """Fill found[:, first:last], multiples of LANES; return how many lanes were not allowed.
 
         All arrays have rows of one length; the call does not hold Python's lock.
         """
@@ -58,6 +73,8 @@ def compile_loop(
     points: bool,
     embedded: bool,
     stored: bool = True,
+    modules: tuple[ModuleType, ...] = (operations, transcendental),
+    domain: tuple[float, float] | None = None,
 ) -> Loop:
     """Compile the lines of a program.
 
@@ -68,15 +85,16 @@ def compile_loop(
         points: whether the two ends of every input are one number; then `high` is not read.
         embedded: single instructions for directed rounding, or the functions of `directed.py`.
         stored: look for the machine code of earlier calls, and keep it for later ones.
+        modules: where the functions that the lines call are.
+        domain: the numbers that are allowed as ends of an input; if not given, those of the
+            non-empty closed intervals of real numbers.
     """
-    name = code_cache.digest(tuple(lines), tuple(results), inputs, points, embedded, LANES)
+    task = Task(tuple(lines), tuple(results), inputs, points, embedded, domain)
+    name = code_cache.digest(modules, *task, LANES)
     if not stored:
-        lanes = _lanes(lines, results, inputs, points, embedded)
-        return _from_lines(f"{name}_{next(_COUNTER)}", lanes, stored=False)
+        return _from_lines(f"{name}_{next(_COUNTER)}", _lanes(task, modules), stored=False)
     if name not in _LOADED:
-        _LOADED[name] = _from_cache(name) or _from_lines(
-            name, _lanes(lines, results, inputs, points, embedded), stored=True
-        )
+        _LOADED[name] = _from_cache(name) or _from_lines(name, _lanes(task, modules), stored=True)
     return _LOADED[name]
 
 
@@ -127,10 +145,9 @@ def _align_stack(typing: Any) -> Any:
     return types.int64(), generate
 
 
-def _lanes(
-    lines: Sequence[str], results: Sequence[str], inputs: int, points: bool, embedded: bool
-) -> Any:
-    body = ast.parse("\n".join(lines)).body
+def _lanes(task: Task, modules: tuple[ModuleType, ...]) -> Any:
+    body = ast.parse("\n".join(task.lines)).body
+    vocabulary = {name: value for module in modules for name, value in vars(module).items()}
     vector = ir.VectorType(DOUBLE, LANES)
 
     @intrinsic
@@ -144,18 +161,18 @@ def _lanes(
                 address = builder.add(start, builder.mul(index, ir.Constant(LONG, 8)))
                 return builder.inttoptr(address, vector.as_pointer())
 
-            emitter = Emitter(builder, LANES, embedded=embedded)
+            emitter = Emitter(builder, LANES, embedded=task.embedded)
             names: dict[str, Any] = {}
             refused = None
-            for k in range(inputs):
+            for k in range(task.inputs):
                 names[f"x{k}l"] = builder.load(place(rows[0], k), align=8)
                 names[f"x{k}h"] = (
-                    names[f"x{k}l"] if points else builder.load(place(rows[1], k), align=8)
+                    names[f"x{k}l"] if task.points else builder.load(place(rows[1], k), align=8)
                 )
-                allowed = _allowed(emitter, names[f"x{k}l"], names[f"x{k}h"])
+                allowed = _allowed(emitter, names[f"x{k}l"], names[f"x{k}h"], task.domain)
                 refused = allowed if refused is None else builder.and_(refused, allowed)
-            emitter.statements(body, names, VOCABULARY)
-            for row, name in enumerate(results):
+            emitter.statements(body, names, vocabulary)
+            for row, name in enumerate(task.results):
                 builder.store(names[name], place(rows[2], row), align=8)
             mask = builder.bitcast(builder.not_(refused), ir.IntType(LANES))
             return builder.zext(builder.ctpop(mask), LONG)
@@ -165,10 +182,14 @@ def _lanes(
     return lanes
 
 
-def _allowed(emitter: Emitter, lo: Any, hi: Any) -> Any:
-    """Return where lo <= hi, lo < inf and hi > -inf; NaN is nowhere."""
+def _allowed(emitter: Emitter, lo: Any, hi: Any, domain: tuple[float, float] | None) -> Any:
+    """Return where lo <= hi and both are in the domain, or lo < inf, hi > -inf; NaN is nowhere."""
     builder = emitter.builder
     ordered = builder.fcmp_ordered("<=", lo, hi)
-    right = builder.fcmp_ordered("<", lo, emitter.constant(np.inf))
-    left = builder.fcmp_ordered(">", hi, emitter.constant(-np.inf))
+    if domain is None:
+        right = builder.fcmp_ordered("<", lo, emitter.constant(np.inf))
+        left = builder.fcmp_ordered(">", hi, emitter.constant(-np.inf))
+    else:
+        right = builder.fcmp_ordered("<=", hi, emitter.constant(domain[1]))
+        left = builder.fcmp_ordered(">=", lo, emitter.constant(domain[0]))
     return builder.and_(ordered, builder.and_(left, right))
