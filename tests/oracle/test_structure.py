@@ -567,6 +567,31 @@ def test_large_and_small_samples_stay_exact():
     assert dimension(Net((2,)).linear(4).act("square").asked(X)) == (3, 3)
 
 
+@pytest.mark.parametrize("kind", ["zero bias", "zero weight", "factor zero", "rounded zeros"])
+def test_zeros_beside_numbers_of_many_bits(kind):
+    """Zeros fit into 64 bits, and what they are multiplied by need not."""
+    X = np.random.default_rng(2).normal(size=(4, 2)) * 2.0**40
+    X = np.zeros((4, 2)) if kind == "rounded zeros" else np.concatenate([X, [[1e300, 5e-324]]])
+    net, divisor = Net((2,)), Fraction(1)
+    if kind == "zero bias":
+        weight = np.random.default_rng(3).normal(size=(3, 2))
+        net.add("linear", {}, {"weight": weight, "bias": np.zeros(3)}).act("relu")
+    elif kind == "zero weight":
+        net.add("linear", {}, {"weight": np.zeros((3, 2)), "bias": np.zeros(3)})
+    elif kind == "factor zero":
+        net.add("affine", {"factor": Fraction(0), "offset": Fraction(1, 3)})
+    else:
+        net.add("round", {"how": "nearest"})
+        divisor = Fraction(1, 10**30)
+    fixed = net.place
+    held = [] if kind in ("factor zero", "rounded zeros") else ["linear1.weight", "linear1.bias"]
+    asked = net.linear(4).act("tanh").asked(X, frozenset(held), divisor=divisor)
+    graph, place, inputs, frozen, _ = asked
+    values = find_frontier(graph, place, inputs, frozen).values[fixed].fractions()
+    exact = rational_features(graph, fixed, inputs).matrix.tolist()
+    assert [[Fraction(int(v.p), int(v.q)) for v in row] for row in exact] == values.tolist()
+
+
 @pytest.mark.parametrize("text", ["log(exp(z**2))", "z + sin(z)**2 + cos(z)**2", "exp(z)*exp(-z)",
                                   "sin(z) - sin(z)"])  # fmt: skip
 def test_disguised_polynomials_are_not_denied(text):

@@ -77,6 +77,9 @@ def fitted(numbers: Array, bound: int) -> Array:
     Raises:
         TooLargeError: Python integers would be needed for too many entries, or too long ones.
     """
+    if numbers.dtype == object:
+        # A product with zero is small, and its factors need not be.
+        bound = max(bound, largest(numbers))
     if bound < _SMALL:
         return numbers if numbers.dtype != object else numbers.astype(np.int64)
     check_size(numbers.size, bound.bit_length())
@@ -96,16 +99,20 @@ def check_size(count: int, bits: int) -> None:
 def scaled(given: ExactArray, factor: Fraction) -> ExactArray:
     """Return the array times a rational number."""
     exact = given.integers()
-    by = factor.numerator
-    numbers = fitted(exact.numbers, largest(exact.numbers) * abs(by)) * by
+    numbers = times(exact.numbers, factor.numerator)
     return ExactArray(numbers, exact.denominator * factor.denominator)
 
 
 def over(given: ExactArray, denominator: Fraction) -> Array:
     """Return the whole numbers over a multiple of the array's denominator."""
     exact = given.integers()
-    by = denominator / exact.denominator
-    return fitted(exact.numbers, largest(exact.numbers) * by.numerator) * by.numerator
+    return times(exact.numbers, (denominator / exact.denominator).numerator)
+
+
+def times(numbers: Array, by: int) -> Array:
+    """Return whole numbers times a whole number, which may be longer than 64 bits."""
+    # Zeros fit into 64 bits, and the factor need not.
+    return fitted(numbers, max(1, largest(numbers)) * abs(by)) * by
 
 
 def common_denominator(arrays: list[ExactArray]) -> Fraction:

@@ -20,6 +20,7 @@ from verify_kernels.structure.exact_arrays import (
     largest,
     over,
     scaled,
+    times,
     whole,
 )
 from verify_kernels.structure.exact_windows import (
@@ -63,7 +64,7 @@ def _weighted(rows: Array, denominator: Fraction, weight: Array, bias: Array | N
         common = common_denominator([ExactArray(np.zeros(1, dtype=np.int64), total), told])
         lift = (common / total).numerator
         offset = over(told, common)
-        bound = bound * lift + largest(offset)
+        bound = max(1, bound) * lift + largest(offset)
     steps = rows.size * len(exact)
     check_steps(steps, bound)
     found = fitted(rows, bound) @ fitted(exact, bound).T
@@ -203,7 +204,7 @@ def _round(node: Node, inputs: list[ExactArray], tensors: Slots) -> ExactArray:
     top, bottom = exact.denominator.denominator, exact.denominator.numerator
     # The value is numbers * top / bottom.
     bound = 2 * (largest(exact.numbers) * top + bottom)
-    numbers = fitted(exact.numbers, bound) * top
+    numbers = fitted(times(exact.numbers, top), bound)
     if how == "floor":
         found = numbers // bottom
     elif how == "ceil":
