@@ -210,3 +210,69 @@ class TestDrawnWeights:
     def test_frozen_tensors_keep_their_values(self) -> None:
         told = claim(repeated(), data(), frozen="W1,b1", effort=Effort(budget=2))
         assert told["verdict"] == "undecided"
+
+
+def dead_network() -> Feedforward:
+    """A network of relus that are zero on all samples at the stored weights."""
+    net = network(activation=Activation.parse("relu"))
+    return dataclasses.replace(net, biases=(np.full(8, -100.0), np.zeros(3)))
+
+
+def advice(net: Any, samples: Data, **settings: str) -> str:
+    given = {f"expressivity.{key}": value for key, value in settings.items()}
+    (made,) = check(net, samples, conditions=["expressivity"], settings=given)
+    return " ".join(made.guidance)
+
+
+class TestAdvice:
+    def test_low_rank_at_the_stored_weights_alone_faults_no_activation(self) -> None:
+        assert claim(dead_network(), data())["side_statements"][0]["truth"] == "refuted"
+        assert "polynomial" not in advice(dead_network(), data())
+        assert "--set expressivity.frozen=none" in advice(dead_network(), data())
+
+    def test_what_is_refuted_is_not_told_as_open(self) -> None:
+        told = claim(dead_network(), data(), frozen="none")
+        assert (told["verdict"], told["decided_by"]) == ("pass", "theorem-d")
+        assert "not proved here" not in advice(dead_network(), data(), frozen="none")
+
+    def test_a_network_without_hidden_weights_has_no_choices(self) -> None:
+        builder = GraphBuilder()
+        head = {"weight": ("w", np.ones((1, 3))), "bias": ("b", np.zeros(1))}
+        net = builder.build(builder.add("linear", [builder.input((3,))], {}, head))
+        assert claim(net, data(4, 3))["verdict"] == "pass"
+        assert "almost every" not in advice(net, data(4, 3))
+        collinear = Data(np.array([[1.0, 2, 3], [2, 4, 6], [3, 6, 9]]))
+        assert claim(net, collinear)["verdict"] == "fail"
+        assert "no polynomial" in advice(net, collinear)
+
+
+def test_alignment_needs_an_outer_bias_that_is_trained() -> None:
+    """f = w x + 1 with the 1 frozen: w = 3 is stationary for y = 3 x, and the loss is 1."""
+    builder = GraphBuilder()
+    head = {"weight": ("w", np.array([[3.0]])), "bias": ("b", np.array([1.0]))}
+    net = builder.build(builder.add("linear", [builder.input((1,))], {}, head))
+    samples = Data(np.array([[1.0], [-1.0]]), np.array([3.0, -3.0]))
+    sides = {each["name"] for each in claim(net, samples, frozen="linear1.bias")["side_statements"]}
+    assert "aligned" not in sides
+
+
+@pytest.mark.parametrize("y", [np.zeros((2, 7)), np.zeros(21)])
+def test_targets_of_another_kind_are_no_targets_of_the_squared_loss(y: Any) -> None:
+    told = claim(network(), Data(data().X, y), frozen="none")
+    assert "aligned" not in {each["name"] for each in told["side_statements"]}
+
+
+@pytest.mark.parametrize("key", ["input_divisor", "scale"])
+@pytest.mark.parametrize("text", ["0", "-1", "1e9999", "1e-9999", "1e308", "9" * 5000, "nan"])
+def test_numbers_out_of_range(key: str, text: str) -> None:
+    net = dataclasses.replace(network(), weights=(np.zeros((8, 2)), np.ones((3, 8))))
+    with pytest.raises(SettingsError, match=f"--set expressivity.{key}: expected"):
+        claim(net, data(), frozen="b1", **{key: text})
+
+
+@pytest.mark.parametrize("size", [1e300, 1e-300])
+def test_weights_at_the_ends_of_binary64_are_drawn_without_warnings(size: float) -> None:
+    net = network()
+    net = dataclasses.replace(net, weights=(size * np.ones((8, 2)), net.weights[1]))
+    told = claim(net, Data(size * data(3).X), frozen="b1", scale="1e100")
+    assert told["verdict"] in ("pass", "undecided")

@@ -23,6 +23,8 @@ SETTINGS = {
     "scale": "size of the perturbation relative to each tensor's root mean square; default 1/20",
 }
 _SCALE = Fraction(1, 20)
+# Beyond, inputs and perturbations would leave the range of binary64.
+_LARGEST = Fraction(10**100)
 
 
 @dataclass(frozen=True)
@@ -95,9 +97,10 @@ def _positive(settings: Mapping[str, str], key: str, default: Fraction) -> Fract
     if key not in settings:
         return default
     value = parse_exact(settings[key], where=f"--set expressivity.{key}")
-    if value <= 0:
+    if not 1 / _LARGEST <= value <= _LARGEST:
         raise SettingsError(
-            f"--set expressivity.{key}: expected a positive number, but got {settings[key]}"
+            f"--set expressivity.{key}: expected a positive number between 1e-100 and 1e100, "
+            f"but got {settings[key][:80]!a}"
         )
     return value
 

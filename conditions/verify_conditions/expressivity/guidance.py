@@ -4,29 +4,39 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from verify_kernels.structure import is_analytic
-
 from verify.condition import Effort, RouteOutcome
 from verify.verdict import Truth
 from verify_conditions.expressivity.problem import GOAL, HERE, Problem
+from verify_kernels.structure import is_analytic
 
 
 def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort) -> list[str]:
     """Return sentences: what to change, or what to declare to learn more."""
     if not problem.fits:
         return _too_narrow(problem)
-    refuted = [o for o in outcomes if o.truth is Truth.REFUTED and o.route.direction == "necessary"]
-    if any(o.route.name == "merged-samples" for o in refuted):
-        return ["remove one sample of each pair that the network cannot tell apart, or feed what "
-                "distinguishes them"]  # fmt: skip
+    refuted = {
+        o.route.name for o in outcomes
+        if o.truth is Truth.REFUTED and o.route.direction == "necessary" and o.route.goal == GOAL
+    }  # fmt: skip
     if refuted:
-        return ["use an activation that is no polynomial, and biases in every hidden layer"]
-    proved = [
-        o for o in outcomes
-        if o.truth is Truth.PROVED and o.route.direction == "sufficient"
+        return next([text] for name, text in _INSTEAD.items() if name in refuted)
+    proved = any(
+        o.truth is Truth.PROVED and o.route.direction == "sufficient"
         and o.route.goal in (GOAL, HERE)
-    ]  # fmt: skip
-    return _entailed(problem, proved) if proved else _open(problem)
+        for o in outcomes
+    )  # fmt: skip
+    return _entailed(problem, outcomes) if proved else _open(problem)
+
+
+_INSTEAD = {
+    "merged-samples": "remove one sample of each pair that the network cannot tell apart, or feed "
+    "what distinguishes them",
+    "polynomial": "use a hidden layer with an activation that is no polynomial",
+    "symmetry": "train biases in every hidden layer, which breaks the symmetry",
+    "columns": "end the hidden part with a layer sigma(A h + c) of its own, or widen the layers "
+    "that the features are combined from",
+}
+"""What to change, by the route that fails; the first of them is told."""
 
 
 def _too_narrow(problem: Problem) -> list[str]:
@@ -37,15 +47,17 @@ def _too_narrow(problem: Problem) -> list[str]:
     ]
 
 
-def _entailed(problem: Problem, proved: Sequence[RouteOutcome]) -> list[str]:
+def _entailed(problem: Problem, outcomes: Sequence[RouteOutcome]) -> list[str]:
     said = []
-    if _is_analytic(problem):
+    here = {(o.route.direction, o.truth) for o in outcomes if o.route.goal == HERE}
+    proved, short = ("sufficient", Truth.PROVED) in here, ("necessary", Truth.REFUTED) in here
+    if set(problem.hidden) - (problem.declared.frozen or set()) and _is_analytic(problem):
         said.append("every operation is real analytic in the trained weights, so rank Z = n holds "
                     "at almost every choice of them (all but a null set)")  # fmt: skip
-    if all(o.route.goal != HERE for o in proved):
+    if not (proved or short):
         said.append("the rank at the stored weights themselves is not proved here; --all-routes "
                     "tries every rung")  # fmt: skip
-    elif problem.declared.loss is None:
+    elif proved and problem.declared.loss is None:
         said.append("--set expressivity.loss=... (half-squares, mean-squares, cross-entropy, ...) "
                     "gives step size and rate of the last layer")  # fmt: skip
     return said

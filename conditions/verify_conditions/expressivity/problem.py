@@ -128,7 +128,7 @@ def prepare(
             "expressivity: expected the training data, on which the rank depends, but got none; "
             "add --data with X (n, ...)"
         )
-    if data.n == 0:
+    if np.ndim(data.X) == 0 or data.n == 0:
         raise InputError("expressivity: expected at least one sample, but got none")
     inputs = Inputs.of(_rows(data, graph), graph.sample_shape, declared.divisor)
     problem = Problem(network, graph, last, data, declared, inputs)
@@ -222,7 +222,8 @@ def changed(problem: Problem, kind: str) -> Graph:
     tensor of zeros), s the declared scale, g standard normal. Random: weights of linear and
     convolution layers are normal with standard deviation 2/(sqrt(fan in) q), q the root mean
     square of the samples at the first layer and 1 later; biases are standard normal. The seed
-    proposes; what is certified are the very numbers drawn, which the certificate stores.
+    proposes; what is certified are the very numbers drawn, which the certificate stores. A tensor
+    that would leave the range of binary64 stays as it is stored.
     """
     # Only float64 numbers are drawn, so whatever the generator does they are exact weights.
     # Tied tensors keep their values: the stored ones are among those that training may reach.
@@ -233,15 +234,23 @@ def changed(problem: Problem, kind: str) -> Graph:
     make = _perturb if kind == "perturbed" else _draw
     for role in problem.hidden:
         if role not in kept and not role.startswith("constant"):
-            stored[role] = make(problem, role, draw)
+            drawn = make(problem, role, draw)
+            stored[role] = drawn if np.isfinite(drawn).all() else stored[role]
     return Graph(problem.graph.nodes, stored, problem.graph.ties, problem.graph.notes)
 
 
 def _perturb(problem: Problem, role: str, draw: np.random.Generator) -> Any:
     values = problem.graph.stored[role]
-    size = float(np.sqrt(np.mean(values * values))) or 1.0
+    size = _root_mean_square(values) or 1.0
     noise = draw.standard_normal(values.shape)
-    return values + float(problem.declared.scale) * size * noise
+    with np.errstate(over="ignore", invalid="ignore"):
+        return values + float(problem.declared.scale) * size * noise
+
+
+def _root_mean_square(values: Any) -> float:
+    # Squares of large numbers would overflow; scaling by a power of two rounds nothing.
+    unit = math.ldexp(1.0, max(-1000, math.frexp(float(np.abs(values).max()))[1] - 1))
+    return unit * float(np.sqrt(np.mean((values / unit) ** 2)))
 
 
 def _draw(problem: Problem, role: str, draw: np.random.Generator) -> Any:
@@ -250,9 +259,9 @@ def _draw(problem: Problem, role: str, draw: np.random.Generator) -> Any:
     name, _, slot = role.rpartition(".")
     if slot != "weight" or not name.startswith(("linear", "conv")):
         return values + noise if slot == "bias" else values
-    X = problem.inputs.values
     divisor = float(problem.declared.divisor)
     first = name in ("linear1", "conv1")
-    size = float(np.sqrt(np.mean(X * X))) / divisor if first else 1.0
+    size = _root_mean_square(problem.inputs.values) / divisor if first else 1.0
     fan_in = max(1, values[0].size)
-    return noise * (2.0 / math.sqrt(fan_in) / (size or 1.0))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return noise * (2.0 / math.sqrt(fan_in) / (size or 1.0))

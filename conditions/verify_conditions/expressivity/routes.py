@@ -106,11 +106,16 @@ def _may_be_short(problem: Problem) -> str | None:
 
 
 def _aligned(problem: Problem) -> str | None:
-    y, loss = problem.data.y, problem.declared.loss
-    if y is None or np.size(y) != problem.n * problem.outputs:
-        return f"needs targets y of shape ({problem.n}, {problem.outputs})"
-    if loss not in (None, "half-squares", "mean-squares"):
+    wanted = (problem.n, problem.outputs)
+    y = None if problem.data.y is None else np.asarray(problem.data.y)
+    shapes = (wanted, wanted[:1]) if problem.outputs == 1 else (wanted,)
+    if y is None or y.shape not in shapes or y.dtype.kind not in "biuf":
+        return f"needs real targets y of shape {wanted}"
+    if problem.declared.loss not in (None, "half-squares", "mean-squares"):
         return "is stated for the squared loss"
+    bias = problem.head.parameters.get("bias")
+    if bias is not None and not problem.ones and np.any(problem.graph.stored[bias]):
+        return "is stated for an outer bias that is trained, absent or zero"
     return None
 
 
