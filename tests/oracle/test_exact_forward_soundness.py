@@ -457,3 +457,15 @@ def test_too_many_open_pieces_are_left_open(monkeypatch: pytest.MonkeyPatch) -> 
     found = residue_features(graph, place, inputs, prime)
     assert found.residues is None
     assert "leaves 1 pieces open" in found.why_not
+
+
+def test_a_smooth_activation_is_refused_before_any_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    layers = [([[1.0, 2.0], [3.0, 4.0]], None)] * 2
+    graph, place = layered(layers, Activation.parse("softplus(100)"), 2)
+    inputs = Inputs.of([[1.0, -2.0]], (2,))
+    prime = choose_prime(1024)
+    assert residue_features(*layered(layers, RELU, 2), inputs, prime).residues is not None
+    monkeypatch.setattr(residues, "Residues", None)
+    found = residue_features(graph, place, inputs, prime)
+    assert found.residues is None
+    assert found.why_not == "softplus(100) is not piecewise polynomial"

@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -99,6 +100,9 @@ def residue_features(graph: Graph, place: int, inputs: Inputs, prime: int) -> Re
     if most_terms(prime) < _LEAST_TERMS or prime < 5 or not is_prime(prime):
         raise InputError(f"residue_features: expected a prime from 5 to 2^25, but got {prime!r}")
     check_arithmetic("numpy")
+    smooth = _not_polynomial(graph, place)
+    if smooth is not None:
+        return ResidueFeatures(None, prime, why_not=f"{smooth} is not piecewise polynomial")
     by = Residues(graph, inputs, prime)
     size = _group(graph, place)
     found: list[list[Array]] = [[], [], []]
@@ -117,6 +121,16 @@ def residue_features(graph: Graph, place: int, inputs: Inputs, prime: int) -> Re
                 rows.append(np.broadcast_to(flat, (len(by.inputs.values), flat.shape[1])))
     mod, mid, radius = (np.concatenate(rows) for rows in found)
     return ResidueFeatures(mod, prime, Enclosed(mid, radius), by.by_enclosure, by.by_fractions)
+
+
+def _not_polynomial(graph: Graph, place: int) -> Activation | None:
+    """Return an activation on the way to a node that `piecewise` refuses, before any work."""
+    for k in needed(graph, place):
+        node = graph.nodes[k]
+        if node.op == "activation" and not is_piecewise_polynomial(node.attributes["activation"]):
+            found: Activation = node.attributes["activation"]
+            return found
+    return None
 
 
 def _group(graph: Graph, place: int) -> int:
@@ -321,6 +335,21 @@ def float_near(value: Fraction) -> tuple[float, float]:
     return mid, abs(mid) * 2.0**-52 + 2.0**-1070
 
 
+@lru_cache(maxsize=512)
+def is_piecewise_polynomial(activation: Activation) -> bool:
+    """Return whether a formula is made of sums, products, whole powers, Abs, Max and Min."""
+    if activation.name in {"identity", "square", *_CLAMPS, *_KINKED}:
+        return True
+    return all(
+        node.op in _POLYNOMIAL
+        or (node.op == "pow" and node.data.denominator == 1 and node.data > 0)
+        for node in postorder(tree_of(activation.formula()))
+    )
+
+
+_POLYNOMIAL = frozenset({"z", "number", "add", "mul", "abs", "max", "min"})
+
+
 def piecewise(by: Residues, activation: Activation, x: Residue) -> tuple[Residue, Mask]:
     """Return an activation and where the piece is certain.
 
@@ -370,6 +399,8 @@ def _clamped(by: Residues, x: Residue, low: int, high: int) -> tuple[Residue, Ma
 
 def _by_formula(by: Residues, activation: Activation, x: Residue) -> tuple[Residue, Mask]:
     """Evaluate a formula of sums, products, whole powers, Abs, Max and Min."""
+    if not is_piecewise_polynomial(activation):
+        raise OutsideError(f"{activation} is not piecewise polynomial")
     root = tree_of(activation.formula())
     values: dict[Any, Residue] = {}
     sure = np.ones(x.mod.shape, dtype=bool)
@@ -384,21 +415,19 @@ def _by_formula(by: Residues, activation: Activation, x: Residue) -> tuple[Resid
             found = read[0]
             for each in read[1:]:
                 found = by.add(found, each) if node.op == "add" else by.mul(found, each)
-        elif node.op == "pow" and node.data.denominator == 1 and node.data > 0:
+        elif node.op == "pow":
             found = read[0]
             for _ in range(int(node.data) - 1):
                 found = by.mul(found, read[0])
         elif node.op == "abs":
             found, clear = _bent(by, read[0], Fraction(-1))
             sure = sure & clear
-        elif node.op in ("max", "min"):
+        else:
             found = read[0]
             for each in read[1:]:
                 difference = by.sub(found, each).near
                 above, below = difference.above(), difference.below()
                 found = _chosen(above if node.op == "max" else below, found, each)
                 sure = sure & (above | below)
-        else:
-            raise OutsideError(f"{activation} is not piecewise polynomial")
         values[node] = found
     return values[root], sure
