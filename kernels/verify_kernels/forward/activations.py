@@ -42,7 +42,8 @@ def activate(state: State, activation: Activation, xp: Any) -> State:
     if not math.isfinite(constant):
         return _by_intervals(state, activation, xp)
     found, at_points = _values(activation, state.bounded_mid(xp), xp)
-    after = State(found.values, state.rho, found.values is not state.mid, why=state.why)
+    same = found.values is state.mid
+    after = State(state.shared() if same else found.values, state.rho, not same, why=state.why)
     shift = plus(at_points, _rounding_of_rule(found, state, after, xp))
     spread = times(root(np.asarray(float(state.size))), found.absolute)
     after.rho = plus(moved(constant, state.rho), shift, spread)

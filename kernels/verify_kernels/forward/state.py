@@ -113,6 +113,11 @@ class State:
             self._norms = row_norms(self.mid, xp)
         return self._norms
 
+    def shared(self) -> Any:
+        """Return mid for a state that views its memory, which nobody may overwrite from now on."""
+        self.fresh = False
+        return self.mid
+
     def bounded_mid(self, xp: Any) -> Any:
         """Return mid with zeros in the rows of which nothing is known."""
         known = np.isfinite(self.rho)

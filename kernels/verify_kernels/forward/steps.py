@@ -130,8 +130,8 @@ def _constant(walk: Pass, k: int, node: Node, states: list[State]) -> State:
 
 def _reshape(walk: Pass, k: int, node: Node, states: list[State]) -> State:
     (state,) = states
-    mid = state.mid.reshape(len(state.rho), *node.shape)
     own = state.fresh and walk.is_last_use(node.inputs[0])
+    mid = state.shared().reshape(len(state.rho), *node.shape)
     same = state.shape == tuple(node.shape)
     entries = state.entries if same else None
     return State(mid, state.rho, own, entries=entries, why=state.why, _norms=state._norms)
@@ -140,13 +140,13 @@ def _reshape(walk: Pass, k: int, node: Node, states: list[State]) -> State:
 def _transpose(walk: Pass, k: int, node: Node, states: list[State]) -> State:
     (state,) = states
     order = (0, *(axis + 1 for axis in node.attributes["order"]))
-    return State(state.mid.transpose(order), state.rho, why=state.why, _norms=state._norms)
+    return State(state.shared().transpose(order), state.rho, why=state.why, _norms=state._norms)
 
 
 def _slice(walk: Pass, k: int, node: Node, states: list[State]) -> State:
     (state,), given = states, node.attributes
     part = slice(given["start"], given["stop"], given["step"])
-    mid = state.mid[(*(slice(None),) * (given["axis"] + 1), part)]
+    mid = state.shared()[(*(slice(None),) * (given["axis"] + 1), part)]
     return State(mid, state.rho, why=state.why)
 
 
