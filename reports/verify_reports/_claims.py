@@ -9,12 +9,14 @@ from fractions import Fraction
 from typing import Any, Protocol
 
 from verify_reports import _numbers
-from verify_reports._text import capitalised, clean, shorten
+from verify_reports._text import capitalised, clean, counted, shorten
 
 Record = Mapping[str, Any]
 
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "not applicable": "-"}
 _FEW_ENTRIES = 36
+_FEW_STEPS = 6
+_FEW_FACTS = 3
 _EXACTLY = re.compile(r"exactly (-?[0-9]{1,300}(?:/[1-9][0-9]{0,299})?)(?=$|[;,])")
 _SHOWN_ROLES = ("weight.", "input.")
 NOTHING_FOLLOWS = "hypothesis false; nothing follows from this"
@@ -26,6 +28,18 @@ class Certificate(Protocol):
     claim: Any
     provenance: Any
     guidance: tuple[str, ...]
+
+
+def steps(network: Record) -> list[str]:
+    """Return the steps of the equation of a network, or none where they fit in one sentence."""
+    found = [part.strip() for part in clean(network["equation"]).split("; ")]
+    return found if len(found) > _FEW_STEPS else []
+
+
+def step_names(parts: Sequence[str]) -> str:
+    """Return ``61 steps, from conv1 to linear2``."""
+    first, last = (parts[k].partition(" = ")[0] for k in (0, -1))
+    return f"{counted(len(parts), 'step')}, from {first} to {last}"
 
 
 def verdict_words(verdict: str) -> str:
@@ -73,9 +87,11 @@ def deciding(claim: Record) -> Record | None:
 
 
 def tried(claim: Record) -> list[Record]:
-    """Return the routes to the verdict that were tried, in their order."""
+    """Return the routes to the verdict that were tried, the one that decided it first."""
     side = {item["name"] for item in claim["side_statements"]}
-    return [r for r in claim["routes"] if r["truth"] != "skipped" and r["goal"] not in side]
+    first = [r for r in (deciding(claim),) if r is not None]
+    rest = [r for r in claim["routes"] if r["truth"] != "skipped" and r["goal"] not in side]
+    return first + [r for r in rest if r not in first]
 
 
 def skipped(claim: Record) -> list[Record]:
@@ -84,14 +100,25 @@ def skipped(claim: Record) -> list[Record]:
 
 
 def sides(claim: Record) -> list[tuple[Record, list[Record]]]:
-    """Return each side statement, whose result never turns the verdict, with its routes."""
+    """Return each side statement with its routes, apart from the one that decided the verdict.
+
+    No result of these turns the verdict.
+    """
+    tried_here = [
+        r for r in claim["routes"]
+        if r["truth"] != "skipped" and r["name"] != claim["decided_by"]
+    ]  # fmt: skip
     return [
-        (
-            item,
-            [r for r in claim["routes"] if r["goal"] == item["name"] and r["truth"] != "skipped"],
-        )
+        (item, [r for r in tried_here if r["goal"] == item["name"]])
         for item in claim["side_statements"]
     ]
+
+
+def side_words(claim: Record, item: Record) -> str:
+    """Return a side statement, and where its proof stands if that also decides the verdict."""
+    route, said = deciding(claim), clean(item["sentence"])
+    above = route is not None and route["goal"] == item["name"]
+    return f"{said} (by the route above that decides the verdict)" if above else said
 
 
 def margins(route: Record) -> Iterator[Record]:
@@ -119,10 +146,15 @@ def margin_words(margin: Record) -> str:
     if hi < 0:
         return f"missed by {_numbers.down(-hi)}"
     if lo == hi == 0:
-        return "exactly at the threshold"
+        return f"exactly at the threshold{', which is allowed' if allows_zero(margin) else ''}"
     if isinstance(lo, float) and isinstance(hi, float):
         return "margin not bounded"
     return f"margin in {_numbers.interval(margin)}"
+
+
+def allows_zero(margin: Record) -> bool:
+    """Return whether the relation of a margin holds between equal sides."""
+    return re.search(r"\\[lg]eq?(?![a-z])", margin["relation"]) is not None
 
 
 def margin_headline(claim: Record) -> str:
@@ -176,13 +208,35 @@ def evidence_lines(route: Record) -> list[tuple[str, str, str]]:
         (clean(symbol), value_words(found), about(found))
         for symbol, found in route["quantities"].items()
     ]
-    for found in route["facts"].values():
+    for found in facts(route):
         told = (
             "" if restates(route, found) else f"{clean(found['meaning'])}: {clean(found['truth'])}"
         )
         how = "" if method(found) and method(found) in route["why"] else method(found)
         lines += [("", told, how)] if told or how else []
     return lines
+
+
+def facts(route: Record) -> list[Record]:
+    """Return the facts of a route; where there are many, those that are not proved come first."""
+    found = list(route["facts"].values())
+    if len(found) > _FEW_FACTS:
+        found.sort(key=lambda item: {"refuted": 0, "undecided": 1}.get(item["truth"], 2))
+    return found
+
+
+def statement_words(route: Record, statement: Record) -> str:
+    """Return a statement as text; many facts that are joined are told below it, not in it."""
+    tree, text = statement["tree"], clean(statement["text"])
+    if not isinstance(tree, Sequence) or not tree or tree[0] != "and":
+        return text
+    meanings = {clean(item["meaning"]) for item in route["facts"].values()}
+    parts = text.split(" & ")
+    rest = [part for part in parts if part not in meanings]
+    joined = sum(list(part[:1]) == ["fact"] for part in tree[1:])
+    if len(parts) - len(rest) != joined or joined <= _FEW_FACTS:
+        return text
+    return " & ".join([f"all {joined} facts below", *rest])
 
 
 def restates(route: Record, found: Record) -> bool:

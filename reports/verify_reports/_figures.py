@@ -45,7 +45,7 @@ def bars(route: Record) -> Iterator[Bar]:
     """Yield a bar for each margin of a route that has a finite end."""
     for statement in route["statements"]:
         against = claims.threshold(statement)
-        for margin in statement["margins"]:
+        for margin in claims.telling(statement):
             bar = (
                 _against_zero(margin, against)
                 if against is None or against[0] == 0
@@ -79,7 +79,8 @@ def _against_zero(margin: Record, against: tuple[Fraction, str] | None) -> Bar |
         return None
     positive = against is not None and against[1] in (">", ">=")
     subject = "value" if positive else "larger side minus smaller side"
-    needed = f"{against[1]} 0" if against is not None and positive else "above 0"
+    above = "at least 0" if claims.allows_zero(margin) else "above 0"
+    needed = f"{against[1]} 0" if against is not None and positive else above
     size = max(finite) * Fraction(5, 4) or Fraction(1)
     return _bar(
         latex=margin["relation"],

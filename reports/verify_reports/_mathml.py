@@ -31,6 +31,7 @@ _NAMESPACE = "http://www.w3.org/1998/Math/MathML"
 _SCRIPT = dict(zip("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "𝒜ℬ𝒞𝒟ℰℱ𝒢ℋℐ𝒥𝒦ℒℳ𝒩𝒪𝒫𝒬ℛ𝒮𝒯𝒰𝒱𝒲𝒳𝒴𝒵", strict=True))
 
 
+_FEW = 3
 _TEXT = re.compile(r"\\(?:text|mathrm|textrm)\{([^{}\\$]*)\}")
 _OPENING, _CLOSING = ("{", "(", "["), ("}", ")", "]")
 _SIGNS = re.compile(r"(\\wedge(?![a-zA-Z])|\\[{}|]|[][(){}])")
@@ -48,9 +49,15 @@ def mathml(latex: str) -> str:
 
 
 def wrapped(latex: str) -> str:
-    """Return a formula as MathML that wraps between conjuncts, with whole words as text."""
+    """Return a formula as MathML that wraps between conjuncts, with whole words as text.
+
+    Many conjuncts are a list.
+    """
     words = [(_TEXT.fullmatch(part), part) for part in conjuncts(latex)]
-    return " ∧ ".join(escape(text[1]) if text else mathml(part) for text, part in words)
+    parts = [escape(text[1]) if text else mathml(part) for text, part in words]
+    if len(parts) > _FEW:
+        return f"<ul>{''.join(f'<li>{part}</li>' for part in parts)}</ul>"
+    return " ∧ ".join(parts)
 
 
 def conjuncts(latex: str) -> list[str]:

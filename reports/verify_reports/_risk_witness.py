@@ -202,9 +202,9 @@ KINDS = {
 }  # fmt: skip
 
 
-def explained(kind: str, stored: Any) -> Shown | None:
+def explained(kind: str, stored: Any, kinds: Mapping[str, Kind] = KINDS) -> Shown | None:
     """Return a witness for display, or None if its kind or its form is not known."""
-    found = KINDS.get(kind)
+    found = kinds.get(kind)
     if found is None:
         return None
     try:

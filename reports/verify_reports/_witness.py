@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from verify.errors import EnclosureError
-from verify_reports import _numbers, _risk_witness
+from verify_reports import _numbers, _rank_witness, _risk_witness
 from verify_reports._encoded import exact
 from verify_reports._shown import CUT, MOST_ROWS, Shown
 from verify_reports._text import clean, counted, shorten
@@ -85,6 +85,31 @@ _KINDS = {
         "Both determinants are computed exactly.",
         True,
     ),
+    "right-inverse": (
+        "an approximate right inverse R",
+        "‖I - M R‖₂ and ‖R‖₂ are bounded again from it.",
+        False,
+    ),
+    "rank-modulo-prime": (
+        "rows and columns that are independent modulo a prime",
+        "Their rank is counted again in whole numbers modulo the prime.",
+        False,
+    ),
+    "network-rank-modulo-prime": (
+        "rows and columns of Z that are independent modulo a prime",
+        "The network is evaluated again modulo the prime, and their rank counted in whole numbers.",
+        False,
+    ),
+    "ball-minor": (
+        "columns of Z whose determinant is not zero",
+        "Their determinant is enclosed again at this precision.",
+        False,
+    ),
+    "weights": (
+        "the hidden weights at which the rank is proved",
+        "Put them in place of the stored ones; what is not named here stays as it is stored.",
+        False,
+    ),
     "substitution-order": (
         "an order in which the equations are solved one after the other",
         "In this order each coordinate depends on earlier ones only.",
@@ -113,9 +138,10 @@ def shown(witness: Record) -> Shown:
     What is stored in an unexpected form is shown as it is.
     """
     kind = clean(witness["kind"])
-    explained = _risk_witness.explained(kind, witness["data"])
-    if explained is not None:
-        return explained
+    for kinds in (_risk_witness.KINDS, _rank_witness.KINDS):
+        explained = _risk_witness.explained(kind, witness["data"], kinds)
+        if explained is not None:
+            return explained
     title, check, by_hand = _KINDS.get(kind, (kind.replace("-", " "), "", False))
     vectors: dict[str, list[str]] = {}
     facts: list[tuple[str, str]] = []

@@ -105,6 +105,12 @@ def _number(value: Any) -> str:
     return str(exact) if whole else _numbers.rational(exact)
 
 
+def _listed(value: Sequence[int], first: int) -> str:
+    """Return positions counted from ``first``, the first few of them."""
+    shown = ", ".join(str(int(k) + first) for k in value[:_ENTRIES])
+    return shown + (f", … ({len(value)} in all)" if len(value) > _ENTRIES else "")
+
+
 _FORMS: Mapping[str, Callable[[Any], str]] = {
     "text": clean,
     "number": _number,
@@ -112,10 +118,8 @@ _FORMS: Mapping[str, Callable[[Any], str]] = {
     "bound": _bound,
     "most": lambda value: _numbers.up(_exact(value)),
     "nr": lambda value: str(value + 1),
-    "nrs": lambda value: (
-        ", ".join(str(k + 1) for k in value[:_ENTRIES])
-        + (f", … ({len(value)} in all)" if len(value) > _ENTRIES else "")
-    ),
+    "nrs": lambda value: _listed(value, 1),
+    "places": lambda value: _listed(value, 0),
     "vector": vector,
 }
 

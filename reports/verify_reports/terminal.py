@@ -17,6 +17,7 @@ from verify_reports._text import capitalised, clean, counted, shorten
 
 _STYLES = {"pass": "bold green", "fail": "bold red", "undecided": "bold yellow"}
 _SHOWN_SAMPLES = 5
+_SHOWN_STEPS = 4
 
 
 def render(
@@ -121,7 +122,7 @@ def _details(console: Any, certificate: Certificate) -> None:
     network = claim["network"]
     if network is not None:
         _print(console, "")
-        _print(console, f"Network  {clean(network['equation'])}", style="bold")
+        _equation(console, network)
         known = [f"width {network['width']}"]
         known += [f"{clean(k)} = {clean(v)}" for k, v in network["parameters"].items()]
         _print(console, ", ".join(known), 2)
@@ -137,6 +138,22 @@ def _details(console: Any, certificate: Certificate) -> None:
     _list(console, "This rests on", [*claim["assumes"], f"speaks about {claim['speaks_about']}"])
 
 
+def _equation(console: Any, network: Record) -> None:
+    """Print the equation; of one with many steps the first and the last ones."""
+    parts = claims.steps(network)
+    if not parts:
+        _print(console, f"Network  {clean(network['equation'])}", style="bold")
+        return
+    _print(console, f"Network  {claims.step_names(parts)}", style="bold")
+    for part in parts[:_SHOWN_STEPS]:
+        _print(console, part, 2)
+    if len(parts) > 2 * _SHOWN_STEPS:
+        left = len(parts) - 2 * _SHOWN_STEPS
+        _print(console, f"… {counted(left, 'more step')} (in the report and the certificate)", 2)
+    for part in parts[max(_SHOWN_STEPS, len(parts) - _SHOWN_STEPS) :]:
+        _print(console, part, 2)
+
+
 def _route(
     console: Any, certificate: Certificate, route: Record, told: set[str], *, indent: int = 0
 ) -> None:
@@ -148,7 +165,8 @@ def _route(
     for statement in route["statements"]:
         found = "; ".join(claims.margin_words(margin) for margin in claims.telling(statement))
         more = f"  ({found})" if found else ""
-        text = f"{clean(statement['text'])} : {clean(statement['truth'])}{more}"
+        said = claims.statement_words(route, statement)
+        text = f"{said} : {clean(statement['truth'])}{more}"
         _print(console, text, indent + 2)
     why = claims.outcome_why(route)
     if route["truth"] != "proved" or route["direction"] == "necessary":
@@ -182,7 +200,8 @@ def _sides(console: Any, certificate: Certificate, told: set[str]) -> None:
         _print(console, "")
         if at == 0:
             _print(console, "Side statements (none turns the verdict)", style="bold")
-        _print(console, f"{capitalised(item['truth'])}: {clean(item['sentence'])}", 2)
+        said = claims.side_words(certificate.claim, item)
+        _print(console, f"{capitalised(item['truth'])}: {said}", 2)
         for route in routes:
             _route(console, certificate, route, told, indent=4)
 
