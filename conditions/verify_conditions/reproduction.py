@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,16 @@ def click_echo() -> Echo:
     import click
 
     return click.echo
+
+
+def rounded_down(value: float, digits: int) -> str:
+    """Return the value with so many significant digits, not above it."""
+    return f"{Context(digits, ROUND_FLOOR).create_decimal(value):g}"
+
+
+def rounded_up(value: float, digits: int) -> str:
+    """Return the value with so many significant digits, not below it."""
+    return f"{Context(digits, ROUND_CEILING).create_decimal(value):g}"
 
 
 def tell_table(rows: Sequence[Mapping[str, str]], say: Echo) -> None:

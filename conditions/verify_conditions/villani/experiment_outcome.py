@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from fractions import Fraction
 from typing import Any
 
@@ -12,6 +11,7 @@ from verify.certificate import Certificate
 from verify.enclosure import Enclosure, endpoint_from_hex
 from verify.engine import check
 from verify.network import Data, TwoLayer
+from verify_conditions.reproduction import rounded_down, rounded_up
 from verify_conditions.villani.experiment_model import CONDITION
 
 Rows = list[dict[str, str]]
@@ -74,16 +74,6 @@ def short(value: Fraction) -> Fraction:
     shift = 24 - (value.numerator.bit_length() - value.denominator.bit_length())
     scaled = value * Fraction(2) ** shift
     return Fraction(round(scaled)) / Fraction(2) ** shift
-
-
-def rounded_down(value: float, digits: int) -> str:
-    """Return the value with so many significant digits, not above it."""
-    return f"{Context(digits, ROUND_FLOOR).create_decimal(value):g}"
-
-
-def rounded_up(value: float, digits: int) -> str:
-    """Return the value with so many significant digits, not below it."""
-    return f"{Context(digits, ROUND_CEILING).create_decimal(value):g}"
 
 
 def interval_text(value: Enclosure, digits: int = 6) -> str:

@@ -18,6 +18,7 @@ from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify.network import Activation, TwoLayer
 from verify.verdict import Verdict
+from verify_conditions.reproduction import rounded_down, rounded_up
 from verify_conditions.villani.experiment_model import CONDITION, Model, Weights
 from verify_conditions.villani.experiment_outcome import (
     EXCESS,
@@ -28,8 +29,6 @@ from verify_conditions.villani.experiment_outcome import (
     lower_text,
     numbers_of,
     recalled_of,
-    rounded_down,
-    rounded_up,
     short,
     sides_of,
     upper_text,
