@@ -174,6 +174,29 @@ def test_a_float32_model_is_told_with_its_rounding():
     assert not np.array_equal(stored, run.wrapper._V[:, :-1])
 
 
+def test_a_bfloat16_model():
+    run = Run(network(dtype=torch.bfloat16, width=40)).train(8)
+    found = run.wrapper.guarantee()
+    assert found.holds
+    assert all(record.within for record in found.records)
+
+
+@pytest.mark.parametrize("mode", ["gd", "base"])
+def test_an_optimiser_that_needs_a_closure(mode):
+    run = Run(make=lambda p: torch.optim.LBFGS(p, max_iter=2), mode=mode)
+
+    def closure():
+        run.wrapper.zero_grad()
+        loss = run.criterion(run.model(run.X), run.y)
+        loss.backward()
+        return loss
+
+    told = [float(run.wrapper.step(closure).detach()) for _ in range(8)]
+    assert told[-1] < told[0]
+    assert run.wrapper.phase is Phase.EXPLOIT
+    assert run.wrapper.guarantee().holds is (mode == "gd")
+
+
 def test_three_times_the_proved_step_is_seen():
     run = Run(loss="half-squares").train(4)
     layer = run.wrapper._layer
@@ -238,6 +261,93 @@ def test_hidden_weights_changed_after_the_proof():
     found = run.wrapper.guarantee()
     assert not found.holds
     assert any("hidden weights or batch statistics changed" in text for text in found.void)
+
+
+class Scaled(nn.Module):
+    """A network that multiplies its inputs by something that is no parameter."""
+
+    def __init__(self, scale):
+        super().__init__()
+        self.inner = network()
+        if isinstance(scale, float):
+            self.scale = scale
+        else:
+            self.register_buffer("scale", scale, persistent=False)
+
+    def forward(self, x):
+        return self.inner(x * self.scale)
+
+
+def test_parts_that_are_no_stored_weights_changed_after_the_proof():
+    def activation(model):
+        model.inner[1] = nn.Softplus()
+
+    def hook(model):
+        model.inner[2].register_forward_hook(lambda module, given, out: 2.0 * out)
+
+    def attribute(model):
+        model.scale = 2.0
+
+    def buffer(model):
+        model.scale *= 2.0
+
+    def unreadable(model):
+        model.inner[2].register_forward_hook(lambda module, given, out: out.flip(1))
+
+    for change, scale, told in (
+        (activation, 1.0, "or other parts below"),
+        (hook, 1.0, "or other parts below"),
+        (attribute, 1.0, "or other parts below"),
+        (buffer, torch.ones(D, dtype=torch.float64), "or other parts below"),
+        (unreadable, 1.0, "cannot be read any more"),
+    ):
+        run = Run(Scaled(scale)).train(5)
+        assert run.wrapper.guarantee().holds
+        change(run.model)
+        found = run.wrapper.guarantee()
+        assert not found.holds
+        assert told in str(found)
+
+
+class ByBatch(nn.Module):
+    """A network that treats a single sample otherwise."""
+
+    def __init__(self):
+        super().__init__()
+        self.inner = network()
+
+    def forward(self, x):
+        return self.inner(x if len(x) == 1 else 2.0 * x)
+
+
+class OwnDropout(ByBatch):
+    """A network with dropout that is no module."""
+
+    def forward(self, x):
+        return self.inner(nn.functional.dropout(x, 0.5, self.training))
+
+
+def test_a_model_is_read_on_a_batch_of_all_samples():
+    run = Run(ByBatch()).train(6)
+    record = run.wrapper.guarantee().records[-1]
+    with torch.no_grad():
+        loss = float(run.criterion(run.model(run.X), run.y))
+    assert record.low * (1 - 1e-12) <= loss <= record.high * (1 + 1e-12)
+
+
+def test_a_forward_that_asks_for_training_form():
+    run = Run(OwnDropout()).train(6)
+    assert run.wrapper.guarantee().holds
+    run.model.train()
+    run.train(1)
+    run.model.eval()
+    assert "in training form during phase 2: OwnDropout;" in str(run.wrapper.guarantee())
+
+
+def test_labels_that_change_in_place_are_not_those_of_the_statements():
+    run = Run(loss="half-squares")
+    kept, run.y[:] = run.y.clone(), 0.0
+    assert np.array_equal(run.wrapper.y, kept.numpy())
 
 
 def test_a_last_layer_changed_by_others():
@@ -379,6 +489,35 @@ def test_an_interrupted_switch_is_completed(phase):
     agree(told(again), told(whole.train(5)))
 
 
+def test_a_later_state_than_the_switch_is_switched_at_the_next_step():
+    state = stored(Run(switch_step=20).train(6).wrapper.state_dict())
+    assert resumed(state, 1).wrapper.phase is Phase.EXPLOIT
+
+
+def test_a_state_in_a_model_with_other_activations_is_void():
+    state = stored(Run().train(6).wrapper.state_dict())
+    other = network()
+    other[1] = nn.Softplus()
+    again = resumed(state, 2, other)
+    assert not again.wrapper.guarantee().holds
+
+
+def test_a_switch_that_failed_is_made_up_for(monkeypatch):
+    run = Run().train(3)
+    kept = run.wrapper._read
+
+    def failing():
+        raise InputError("no reader")
+
+    monkeypatch.setattr(run.wrapper, "_read", failing)
+    for _ in range(2):
+        with pytest.raises(InputError, match="no reader"):
+            run.train(1)
+        assert run.wrapper.phase is Phase.CHECK_RANK
+    monkeypatch.setattr(run.wrapper, "_read", kept)
+    assert run.train(1).wrapper.guarantee().holds
+
+
 def test_a_run_without_a_proof_is_resumed_too():
     settings = {"noise_scale": 1e-3, "growth": 2.0, "max_draws": 1, "budget": 0.5}
     whole = Run(dying(), **settings).train(5)
@@ -424,11 +563,66 @@ def test_data_that_do_not_fit_are_refused():
             EEWrapper(model, optimiser, loss="cross-entropy", data=(X, np.array(y)), switch_step=1)
 
 
-def test_another_last_layer_is_refused_at_the_switch():
-    run = Run(last_layer=None)
-    wrong = Run(run.model, last_layer=run.model[2])
+def test_another_last_layer_is_refused_at_once():
+    model = network()
     with pytest.raises(InputError, match=r"^EEWrapper: expected the last Linear module to be"):
-        wrong.train(4)
+        Run(model, last_layer=model[2])
+    assert not model._forward_pre_hooks
+
+
+class Square(nn.Module):
+    """Two layers of one size, tied in some way."""
+
+    def __init__(self, how):
+        super().__init__()
+        torch.manual_seed(0)
+        self.below, self.last = nn.Linear(D, D).double(), nn.Linear(D, D).double()
+        if how == "parameter":
+            self.last.weight = self.below.weight
+        elif how == "bias":
+            self.last.bias = self.below.bias
+        elif how == "storage":
+            self.last.weight = nn.Parameter(self.below.weight.data)
+        elif how == "transposed":
+            self.last.weight.data = self.below.weight.data.t()
+        self.first = self.last if how == "twice" else self.below
+
+    def forward(self, x):
+        return self.last(torch.tanh(self.first(x)))
+
+
+@pytest.mark.parametrize("how", ["parameter", "bias", "storage", "transposed", "twice"])
+def test_a_last_layer_that_is_tied_to_those_below_is_refused(how):
+    with pytest.raises(InputError, match="expected a last layer that shares no tensor"):
+        Run(Square(how))
+
+
+@pytest.mark.parametrize(
+    ("end", "loss", "fine"),
+    [
+        (nn.Softmax(1), "half-squares", False),
+        (nn.Sigmoid(), "mean-squares", False),
+        (nn.Sigmoid(), "cross-entropy", False),
+        (nn.LogSoftmax(1), "cross-entropy", True),
+    ],
+)
+def test_what_follows_the_last_layer_belongs_to_the_loss(end, loss, fine):
+    model = nn.Sequential(*network(), end)
+    if fine:
+        found = Run(model, loss=loss).train(6).wrapper.guarantee()
+        assert found.holds
+        assert "loss of the outputs of the last layer" in str(found)
+    else:
+        with pytest.raises(InputError, match=f"that is no part of the {loss} loss, but got s"):
+            Run(model, loss=loss)
+
+
+def test_samples_that_are_not_finite_are_refused_at_once():
+    model = network()
+    X = np.full((2, D), np.nan)
+    with pytest.raises(InputError, match="expected finite samples"):
+        EEWrapper(model, _sgd(model.parameters()), loss="cross-entropy",
+                  data=(X, np.array([0, 1])), switch_step=1)  # fmt: skip
 
 
 def test_closing_gives_the_model_back(finished):

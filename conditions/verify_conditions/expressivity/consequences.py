@@ -15,7 +15,7 @@ from verify.verdict import Truth
 from verify_conditions.expressivity import formulas as fm
 from verify_conditions.expressivity import quantities as q
 from verify_conditions.expressivity.evidence import STORED, features, rank_routes
-from verify_conditions.expressivity.losses import loss_named
+from verify_conditions.expressivity.losses import after_last_layer, belongs_to, loss_named
 from verify_conditions.expressivity.problem import Problem
 from verify_kernels.exact_forward.dead_units import dead_units
 from verify_kernels.full_rank.scaling import with_ones
@@ -68,8 +68,8 @@ def _last_layer(problem: Problem, effort: Effort, by: str) -> Iterator[Consequen
     yield Consequence("sigma_max", "largest singular value of Z at the stored weights", sigma_max,
                       fm.SIGMA_MAX.latex, by)  # fmt: skip
     name = problem.declared.loss
-    if name is None:
-        return
+    if name is None or not belongs_to(name, after_last_layer(problem.graph)):
+        return  # the constants are those of a loss of the last layer's own outputs
     loss = loss_named(name)
     known = {
         fm.SIGMA_N.symbol: sigma_n,

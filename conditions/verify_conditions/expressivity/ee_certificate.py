@@ -8,6 +8,7 @@ for the last layer's descent.
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -20,12 +21,15 @@ from verify.condition import Effort
 from verify.enclosure import Enclosure, endpoint_from_hex
 from verify.engine import check
 from verify.errors import InputError
-from verify.network import Data, Graph, graph_of
-from verify.readers.live import graph_of_module
+from verify.network import Data, Graph, recognise
+from verify.readers.live import exported
+from verify.readers.pt2_file import parse
 from verify_conditions.expressivity.ee_curve import Curve
 from verify_conditions.expressivity.ee_descent import LastLayer
 from verify_conditions.expressivity.ee_phases import Array, read_last
+from verify_conditions.expressivity.losses import after_last_layer, belongs_to
 from verify_conditions.expressivity.problem import HERE
+from verify_conditions.reproduction import rounded_down, rounded_up
 from verify_kernels.forward import enclose_features
 from verify_kernels.forward.inputs import Inputs
 
@@ -110,32 +114,58 @@ class Guarantee:
         return "\n".join(lines)
 
 
-def network_at(model: Any, X: Any) -> tuple[Any, Graph]:
+def network_at(model: Any, X: Any, loss: str) -> tuple[Any, Graph]:
     """Return the network that the model is in evaluation form, and the same as a graph.
 
+    The batch has the size of all samples, since a model may ask for it, and the bytes of one.
+
     Raises:
-        InputError: it is not a feedforward network of the listed operations.
+        InputError: it is not a feedforward network of the listed operations, or its end is
+            neither the last layer nor part of the loss.
     """
-    network = graph_of_module(model, X[:1])
-    graph = graph_of(network)
-    if graph is None or graph.last_affine is None:
+    graph = parse(exported(model, X[:1].expand(X.shape)), type(model).__name__)
+    if graph.last_affine is None:
         raise InputError(
             "EEWrapper: expected a model whose last operation is its affine last layer, with "
             "nothing after it but what belongs to the loss"
         )
-    return network, graph
+    after = after_last_layer(graph)
+    if not belongs_to(loss, after):
+        raise InputError(
+            f"EEWrapper: expected nothing after the last layer that is no part of the {loss} loss, "
+            f"but got {', '.join(after)}"
+        )
+    return recognise(graph), graph
+
+
+def digest_of_features(graph: Graph) -> str:
+    """Return the sha256 of what determines the function below the last layer."""
+    last = graph.last_affine or 0
+    total = hashlib.sha256(f"{graph.sample_shape} {graph.equation}".encode())
+    own = set(graph.nodes[last].parameters.values())
+    for role, tensor in sorted(graph.stored.items()):
+        if role not in own:
+            total.update(f"{role} {tensor.shape} ".encode())
+            total.update(np.ascontiguousarray(tensor).tobytes())
+    return total.hexdigest()
 
 
 def check_last(graph: Graph, last: Any) -> None:
     """Check that the graph ends in the layer that phase 2 trains.
 
     Raises:
-        InputError: it ends in another one.
+        InputError: it ends in another one, or this one is also used below.
     """
     roles = graph.nodes[graph.last_affine or 0].parameters
     slots = [graph.stored[roles["weight"]]]
     if "bias" in roles:
         slots.append(graph.stored[roles["bias"]][:, None])
+    tied = [role for group in graph.ties if set(group) & set(roles.values()) for role in group]
+    if tied:
+        raise InputError(
+            "EEWrapper: expected a last layer that shares no tensor with the layers below, but "
+            f"got {', '.join(tied)} as one"
+        )
     if not np.array_equal(np.hstack(slots), read_last(last)):
         raise InputError(
             "EEWrapper: expected the last Linear module to be the last operation of the model, "
@@ -234,12 +264,15 @@ def words_of_descent(
 ) -> list[str]:
     """Return what is proved of gradient descent on the last layer."""
     step, rate = (0.0, 1.0) if curve is None else (curve.step, curve.rate)
-    contraction = f", contraction by at most {rate:.17g} a step" if rate < 1.0 else ""
+    shown = rounded_up(rate, 17)
+    contraction = f", contraction by at most {shown} a step" if rate < 1.0 else ""
     within = sum(record.within for record in records)
     return [
-        f"rank Z = n = {n} at the frozen hidden weights ({proof.rung}); so the infimum of the "
-        f"{loss} loss over the last layer is 0, which no weights of any network go below",
-        f"gradient descent in exact arithmetic with the constant step {step:.6g} <= 1/L_V brings "
+        f"rank Z = n = {n} at the frozen hidden weights ({proof.rung}), "
+        f"in evaluation form; so the infimum of the mean {loss} loss of the outputs of the last "
+        "layer, over that layer, is 0, which no weights of any network go below",
+        "gradient descent in exact arithmetic with a constant step of at most 1/L_V, here at least "
+        f"{rounded_down(step, 6)}, brings "
         "the loss to this infimum; for every t it lies under the certified curve (descent, "
         f"comparison{contraction})",
         "the executed binary64 iterates, rounding of the logits, gradients, features and updates "

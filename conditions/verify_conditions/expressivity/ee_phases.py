@@ -122,31 +122,23 @@ def release(parameters: Mapping[str, Any], trained: set[str]) -> None:
 
 
 def in_training_form(model: Any) -> Iterator[str]:
-    """Yield batch norms, dropouts and the like that are in training form, by name."""
-    from torch import nn
+    """Yield what acts otherwise in training form and is in it: batch norm, dropout and the like.
+
+    Of a module that is not torch's own it is enough that its forward mentions ``training``.
+    """
     from torch.nn.modules.batchnorm import _NormBase
     from torch.nn.modules.dropout import _DropoutNd
 
     for name, module in model.named_modules():
-        if module.training and isinstance(module, _NormBase | _DropoutNd | nn.RReLU):
-            yield f"{type(module).__name__} {name}"
-
-
-def digest_below(model: Any, last: Any) -> str:
-    """Return the sha256 of all parameters and buffers that are not those of the last layer."""
-    own = {value.data_ptr() for value in last.state_dict(keep_vars=True).values()}
-    total = hashlib.sha256()
-    for name, value in model.state_dict(keep_vars=True).items():
-        if value.data_ptr() not in own or value.numel() == 0:
-            array = np.ascontiguousarray(value.detach().cpu().numpy())
-            total.update(f"{name} {array.dtype} {array.shape} ".encode())
-            total.update(array.tobytes())
-    return total.hexdigest()
+        code = getattr(type(module).forward, "__code__", None)
+        asks = code is not None and "training" in code.co_names
+        if module.training and (asks or isinstance(module, _NormBase | _DropoutNd)):
+            yield f"{type(module).__name__} {name}".rstrip()
 
 
 def row_digests(X: Any) -> set[bytes]:
     """Return a digest of every sample; both zeros count as one."""
-    rows = np.ascontiguousarray((X.detach().cpu() + 0.0).numpy())
+    rows = np.ascontiguousarray((X.detach().cpu().double() + 0.0).numpy())
     return {hashlib.blake2b(row.tobytes(), digest_size=16).digest() for row in rows}
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import sympy as sp
 
 from verify.errors import InputError, SettingsError
+from verify.network import Graph
 from verify_conditions.expressivity.formulas import M_Y
 
 ENTROPY = "entropy of the target"
@@ -100,6 +101,12 @@ LOSSES: Mapping[str, LossConstants] = {
     )
 }  # fmt: skip
 
+_ENDS = {
+    "cross-entropy": {"softmax", "log_softmax"},
+    "soft-cross-entropy": {"softmax", "log_softmax"},
+    "logistic": {"sigmoid"},
+}
+
 _NOT_SMOOTH = frozenset({"l1", "mae", "hinge", "absolute", "quantile", "pinball", "multi-margin"})
 
 
@@ -116,6 +123,20 @@ def loss_named(name: str) -> LossConstants:
         f"loss: expected one of {', '.join(LOSSES)}, but got {name[:80]!r}"
         + (", which is not smooth and not covered" if kink else "")
     )
+
+
+def after_last_layer(graph: Graph) -> list[str]:
+    """Return the operations after the last affine layer of a graph, by name."""
+    nodes = graph.nodes[(graph.last_affine or 0) + 1 :]
+    return [n.attributes["activation"].name if n.op == "activation" else n.op for n in nodes]
+
+
+def belongs_to(loss: str, after: Sequence[str]) -> bool:
+    """Return whether a loss of the outputs of the last layer takes these operations in.
+
+    Squares of the outputs of a softmax or sigmoid are no convex function of the last layer.
+    """
+    return len(after) <= 1 and set(after) <= _ENDS.get(loss, set())
 
 
 def check_targets(loss: str, y: Any, n: int, m_y: int) -> None:

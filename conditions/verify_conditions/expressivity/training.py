@@ -24,10 +24,12 @@ Modes of exploitation:
 
 What voids the guarantee, and is told: no rank proof; batch norm, instance norm or dropout in
 training form during a training pass of phase 2 (`model.train()` belongs in phase 1 only); inputs of
-such a pass that are not among ``data`` (augmentation); hidden weights or statistics that changed
-after the proof; a last layer changed by others; in mode base whatever the base optimiser does.
-Labels of batches are not seen: the statements are about the labels in ``data``. Randomness that a
-module draws by a function of its own, without a dropout module, is seen by no one.
+such a pass that are not among ``data`` (augmentation); a model that `guarantee` reads and finds to
+compute other features than at the proof, be it by weights, statistics, hooks or attributes; a last
+layer changed by others; in mode base whatever the base optimiser does. All statements are about the
+function that the model is in evaluation form on a batch of all samples, about the stored weights as
+real numbers, and about the labels in ``data``: labels of batches are not seen, and neither is what
+a module does in training form only, unless its forward asks for ``training``.
 
 Source: Kawaguchi and Sun, *A Recipe for Global Convergence Guarantee in Deep Neural Networks*,
 arXiv:2104.05785, for the two phases; what is claimed of phase 2 is proved in the words at the head
@@ -37,7 +39,7 @@ of `ee_descent` and `ee_curve`.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -45,6 +47,7 @@ import numpy as np
 
 from verify.certificate import Certificate
 from verify.errors import InputError
+from verify.network import Graph
 from verify_conditions.expressivity import ee_certificate as words
 from verify_conditions.expressivity import ee_phases as parts
 from verify_conditions.expressivity.ee_certificate import Guarantee, RankProof, Recorded
@@ -63,7 +66,8 @@ class EEWrapper:
 
     Args:
         model: any module that ends in a `Linear` layer and that can be read as an operator graph
-            in evaluation form.
+            in evaluation form. A softmax after it is read as part of the cross-entropy, a sigmoid
+            as part of the logistic loss: the loss is that of the outputs of the `Linear` layer.
         optimiser: of all its parameters; any `torch.optim` optimiser.
         loss: half-squares, mean-squares, cross-entropy or logistic: mean over the samples.
         data: (X, y), all training samples as the model is fed them, and their targets.
@@ -79,7 +83,7 @@ class EEWrapper:
         budget: seconds for the expensive proofs of a draw.
 
     Raises:
-        InputError: settings out of range, or data that do not fit.
+        InputError: settings out of range, data that do not fit, or a model that cannot be read.
     """
 
     def __init__(
@@ -125,10 +129,25 @@ class EEWrapper:
         self._V: Array = parts.read_last(self.last)
         self._distance, self._digest = 0.0, ""
         self._watch = InputWatch(parts.row_digests(self.X))
+        self._hook: Any = None
+        self._read()
         self._hook = self._hooked()
 
     def _hooked(self) -> Any:
         return self.model.register_forward_pre_hook(self._watch, with_kwargs=True)
+
+    def _read(self) -> tuple[Any, Graph]:
+        """Read the model as it is now; the hook is no operation of the model's own."""
+        watched = self._hook is not None
+        if watched:
+            self._hook.remove()
+        try:
+            network, graph = words.network_at(self.model, self.X, self.loss)
+        finally:
+            if watched:
+                self._hook = self._hooked()
+        words.check_last(graph, self.last)
+        return network, graph
 
     # The loop --------------------------------------------------------------------------------
 
@@ -136,17 +155,27 @@ class EEWrapper:
         """Clear the gradients of the model's parameters."""
         self.optimiser.zero_grad(set_to_none=set_to_none)
 
-    def step(self) -> None:
-        """Take one step of the phase; after the last one of exploration, perturb and prove."""
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Take one step of the phase; after the last one of exploration, perturb and prove.
+
+        Args:
+            closure: as for the base optimiser, which gets it; modes gd and sgd call it once.
+
+        Returns:
+            what the optimiser or the closure returns.
+        """
+        self._switch()  # one that an error interrupted
+        if self.phase is Phase.EXPLOIT and self.mode != "base":
+            told = None if closure is None else closure()
+        else:
+            told = self.optimiser.step() if closure is None else self.optimiser.step(closure)
         if self.phase is Phase.EXPLOIT:
             self._exploit()
-            self.steps += 1
-            return
-        self.optimiser.step()
         self.steps += 1
-        if self.phase is Phase.EXPLORE and self.steps == self.switch_step:
+        if self.phase is Phase.EXPLORE and self.steps >= self.switch_step:
             self.phase = Phase.PERTURB
             self._switch()
+        return told
 
     def _switch(self) -> None:
         while self.phase in (Phase.PERTURB, Phase.CHECK_RANK):
@@ -173,10 +202,7 @@ class EEWrapper:
         self.phase = Phase.CHECK_RANK
 
     def _check_rank(self) -> None:
-        self._hook.remove()  # the reader follows the model's own operations only
-        network, graph = words.network_at(self.model, self.X)
-        self._hook = self._hooked()
-        words.check_last(graph, self.last)
+        network, graph = self._read()
         data = words.as_data(self.X, self.y)
         name = f"{type(self.model).__name__} after draw {len(self.draws)}, step {self.steps}"
         frozen = "none" if self.trained == set(self.hidden) else None
@@ -186,6 +212,7 @@ class EEWrapper:
         self.proof = proof
         self.draws[-1] = replace(self.draws[-1], proved=proof.proved, why=proof.why)
         if proof.proved:
+            self._digest = words.digest_of_features(graph)
             self._begin(words.last_layer_problem(graph, data, self.loss, proof), proof)
         elif len(self.draws) < self.max_draws:
             self.phase = Phase.PERTURB
@@ -202,7 +229,6 @@ class EEWrapper:
         self._before = {}
         self._problem, self._V = problem, parts.read_last(self.last)
         self._curve = certified_curve(problem, self._V, max(0.0, proof.sigma_n.lo_float))
-        self._digest = parts.digest_below(self.model, self.last)
         self._watch.active = True
         self.phase = Phase.EXPLOIT
         if self.mode == "base":
@@ -216,13 +242,12 @@ class EEWrapper:
     # Exploitation ----------------------------------------------------------------------------
 
     def _exploit(self) -> None:
-        self._look_around()
         if self.mode == "base":
-            self.optimiser.step()
             self._V = parts.read_last(self.last)
-        elif self.mode == "sgd":
+        self._look_around()
+        if self.mode == "sgd":
             self._sgd_step()
-        else:
+        elif self.mode == "gd":
             self._gd_step()
         self.exploited += 1
         if self.exploited % self.record_every == 0:
@@ -298,13 +323,23 @@ class EEWrapper:
         """Return which guarantee holds for the run so far, for which loss, in words."""
         if self.phase is Phase.EXPLOIT:
             self._look_around()
-            if parts.digest_below(self.model, self.last) != self._digest:
-                self._void("hidden weights or batch statistics changed after the rank was proved")
+            self._compare()
             self._record()
         if self.proof is None or not self.proof.proved:
             voids = self.voids or ["no rank has been proved: the switch has not been reached"]
             return Guarantee(False, self.loss, (), (), tuple(voids))
         return self._told(self.proof)
+
+    def _compare(self) -> None:
+        """Read the model once more: its features have to be those that the proof is about."""
+        try:
+            _, graph = self._read()
+        except InputError as error:
+            self._void(f"the model cannot be read any more ({error})")
+            return
+        if words.digest_of_features(graph) != self._digest:
+            self._void("hidden weights or batch statistics changed after the rank was proved, or "
+                       "other parts below the last layer did")  # fmt: skip
 
     def _told(self, proof: RankProof) -> Guarantee:
         told = words.words_of_descent(self.loss, self._layer.n, proof, self._curve, self.records)
@@ -365,7 +400,9 @@ class EEWrapper:
 
     def close(self) -> None:
         """Remove the hook from the model and let all layers be trained again."""
-        self._hook.remove()
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
         parts.release(self.hidden, self.trained)
 
 
@@ -394,10 +431,12 @@ def _samples(data: tuple[Any, Any], last: Any, loss: str) -> tuple[Any, Array]:
     import torch
 
     X = torch.as_tensor(data[0]).detach().to(last.weight.device, last.weight.dtype).clone()
-    y = np.asarray(torch.as_tensor(data[1]).detach().cpu().double().numpy())
+    y = np.array(torch.as_tensor(data[1]).detach().cpu().double().numpy())
     if len(X) != len(y) or len(y) == 0:
         raise InputError(
             f"EEWrapper: expected X and y of the same samples, but got {len(X)} and {len(y)}"
         )
+    if not bool(torch.isfinite(X).all()):
+        raise InputError("EEWrapper: expected finite samples X, but got infinities or NaN")
     loss_values(loss).targets(y, int(last.weight.shape[0]))
     return X, y
