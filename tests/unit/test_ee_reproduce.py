@@ -91,6 +91,15 @@ def test_every_expectation_that_fails_is_told(pair):
         assert sentence.startswith("two moons, small, seed 0: expected ")
 
 
+def test_a_bound_that_is_not_finite_is_stored_as_none(pair, tmp_path):
+    base, wrapped = pair
+    open_bound = replace(wrapped, records=(replace(wrapped.records[-1], bound=math.inf),))
+    reproduce._write(tmp_path, [small()], {small().name: [(base, open_bound)]},
+                     [wrapped.proof.certificate], {})  # fmt: skip
+    stored = json.loads((tmp_path / "ee-wrapper.json").read_text())
+    assert stored["curves"][small().name][0][0]["bound"] is None
+
+
 def test_runs_of_one_seed_explore_alike(pair):
     again = run_wrapped(small(), 0)
     assert [r.high for r in again.records] == [r.high for r in pair[1].records]

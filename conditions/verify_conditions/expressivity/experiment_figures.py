@@ -12,10 +12,15 @@ WIDTH, HEIGHT, LEFT, BOTTOM, TOP = 520, 260, 64, 36, 14
 _COLOURS = {"certified bound": "#b3261e", "training loss": "#1d5fa8"}
 
 
-def loss_figure(title: str, records: Sequence[Recorded]) -> str:
+def loss_figure(title: str, records: Sequence[Recorded], words: Sequence[str] = ()) -> str:
     """Return a figure: the upper end of the enclosed loss and its bound, both axes logarithmic.
 
     Step t is drawn at t + 1, so that the switch itself is seen.
+
+    Args:
+        title: names the loss and its unit.
+        records: of the run.
+        words: sentences under the title.
     """
     lines = {
         "certified bound": [(r.step + 1, r.bound) for r in records],
@@ -44,10 +49,11 @@ def loss_figure(title: str, records: Sequence[Recorded]) -> str:
             f'<text x="{WIDTH - 130}" y="{y}" fill="{colour}" font-size="12">{name}</text>'
         )
     body = "\n".join(parts)
+    said = "".join(f"<p>{escape(sentence)}</p>" for sentence in words)
     return (
         f'<figure><svg viewBox="0 0 {WIDTH} {HEIGHT}" width="{WIDTH}" height="{HEIGHT}" role="img" '
         f'aria-label="{escape(title)}">\n{body}\n</svg>\n'
-        f"<figcaption>{escape(title)}</figcaption></figure>"
+        f"<figcaption>{escape(title)}{said}</figcaption></figure>"
     )
 
 
@@ -62,7 +68,8 @@ def _grid(low: float, high: float, end: float) -> list[str]:
     for power in range(int(end) + 1):
         x = LEFT + (WIDTH - LEFT - 10) * power / end
         lines.append(_text(x, HEIGHT - BOTTOM + 16, str(10**power)))
-    lines.append(_text((LEFT + WIDTH) / 2, HEIGHT - 4, "steps after the switch, plus 1"))
+    under = "steps after the switch, plus 1 (both axes logarithmic)"
+    lines.append(_text((LEFT + WIDTH) / 2, HEIGHT - 4, under))
     return lines
 
 

@@ -16,7 +16,6 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +36,15 @@ from verify_conditions.expressivity.experiment_runs import (
     spread,
 )
 from verify_conditions.expressivity.experiment_tasks import digits, sine_wave, two_moons
-from verify_conditions.reproduction import Echo, click_echo, one_thread, outcome, tell_table
+from verify_conditions.reproduction import (
+    Echo,
+    click_echo,
+    one_thread,
+    outcome,
+    rounded_down,
+    rounded_up,
+    tell_table,
+)
 
 TITLE = "Exploration, a rank proof, exploitation: the EE wrapper"
 Pair = tuple[BaseRun, WrappedRun]
@@ -176,6 +183,7 @@ def proof_rows(case: Case, pairs: Sequence[Pair]) -> list[dict[str, str]]:
     rows = []
     for seed, (_, wrapped) in enumerate(pairs):
         proof = wrapped.proof
+        lowest = proof.sigma_n.lo_float
         rows.append(
             {
                 "network": case.name,
@@ -185,22 +193,12 @@ def proof_rows(case: Case, pairs: Sequence[Pair]) -> list[dict[str, str]]:
                 "Theorem D": "proved" if proof.structural else "-",
                 "draws": str(wrapped.draws),
                 "rung": proof.rung.removeprefix("stored weights: ") or "none",
-                "sigma_n >=": rounded_down(proof.sigma_n.lo_float, 4),
+                "sigma_n >=": rounded_down(lowest, 4) if lowest > 0.0 else "-",
                 "sigma_max <=": rounded_up(proof.sigma_max.hi_float, 5),
                 "seconds": f"{proof.seconds:.2f}",
             }
         )
     return rows
-
-
-def rounded_down(value: float, digits: int) -> str:
-    """Return the value with so many significant digits, not above it; "-" if it says nothing."""
-    return f"{Context(digits, ROUND_FLOOR).create_decimal(value):g}" if value > 0.0 else "-"
-
-
-def rounded_up(value: float, digits: int) -> str:
-    """Return the value with so many significant digits, not below it."""
-    return f"{Context(digits, ROUND_CEILING).create_decimal(value):g}"
 
 
 def error_row(case: Case, pairs: Sequence[Pair]) -> dict[str, str]:
@@ -270,7 +268,7 @@ def _write(
         write_certificates([certificate], folder, _stem(case))
     curves = {
         case.name: [
-            [{"step": r.step, "low": r.low, "high": r.high, "bound": r.bound}
+            [{"step": r.step, "low": r.low, "high": _finite(r.high), "bound": _finite(r.bound)}
              for r in wrapped.records]
             for _, wrapped in found[case.name]
         ]
@@ -278,6 +276,10 @@ def _write(
     }  # fmt: skip
     text = json.dumps({**tables, "curves": curves}, indent=1, ensure_ascii=False, allow_nan=False)
     replace_file(folder / "ee-wrapper.json", text.encode())
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _report(
@@ -289,8 +291,12 @@ def _report(
 ) -> None:
     page: str = registry.load("reports", "html")(certificates, title=TITLE)
     figures = [
-        loss_figure(f"{case.name}, seed 0: training loss (enclosed) and its certified bound",
-                    wrapped.records)
+        loss_figure(
+            f"{case.name}, seed 0: mean {case.task.loss} loss on the training samples after the "
+            "switch (upper end of its enclosure) and its certified bound",
+            wrapped.records,
+            str(wrapped.guarantee).splitlines(),
+        )
         for case, wrapped in zip(cases, runs, strict=True)
     ]  # fmt: skip
     shown = with_figures(page, "Base optimiser and EE wrapper", figures, tables)
