@@ -276,3 +276,11 @@ def test_weights_at_the_ends_of_binary64_are_drawn_without_warnings(size: float)
     net = dataclasses.replace(net, weights=(size * np.ones((8, 2)), net.weights[1]))
     told = claim(net, Data(size * data(3).X), frozen="b1", scale="1e100")
     assert told["verdict"] in ("pass", "undecided")
+
+
+def test_what_a_declaration_is_taken_to_say_is_an_assumption() -> None:
+    for declared, by in (("none", "theorem-d"), ("b1", "perturbed-gram")):
+        net = dataclasses.replace(network(), weights=(np.zeros((8, 2)), np.ones((3, 8))))
+        told = claim(net, data(), frozen=declared)
+        assert (told["verdict"], told["decided_by"]) == ("pass", by)
+        assert any("no mask" in text for text in told["assumes"])

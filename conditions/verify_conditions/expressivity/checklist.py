@@ -12,6 +12,7 @@ from verify.evidence import Evidence
 from verify.network import Graph
 from verify.network.graph import Node
 from verify.verdict import Truth
+from verify_conditions.expressivity.declared import UNCONSTRAINED
 from verify_conditions.expressivity.dense_chain import (
     NotDenseError,
     Stage,
@@ -170,7 +171,10 @@ def _free(graph: Graph, stages: tuple[Stage, ...], frozen: Frozen) -> Evidence:
         for slot, role in node.parameters.items()
         if role in frozen and not (slot == "bias" and stage.of("batch_norm") and stage.is_layer)
     )
-    return _fact(not held, "declared: nothing of the hidden layers", f"frozen: {', '.join(held)}")
+    if held:
+        return _refuted(f"frozen: {', '.join(held)}")
+    how = "declared: nothing of the hidden layers"
+    return Evidence(Truth.PROVED, assumes=(UNCONSTRAINED,), how=how)
 
 
 def _scales(graph: Graph, stages: tuple[Stage, ...], frozen: Frozen) -> Evidence:

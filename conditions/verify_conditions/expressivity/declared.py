@@ -14,7 +14,8 @@ from verify_conditions.expressivity.losses import loss_named
 
 SETTINGS = {
     "frozen": "the stored tensors that training does not change: none, or roles separated by "
-    "commas (W1, b2; conv1.weight, ...). Needed by Theorem D and by drawn weights",
+    "commas (W1, b2; conv1.weight, ...). A tensor that a mask or a constraint keeps from some "
+    "values counts as frozen. Needed by Theorem D and by drawn weights",
     "loss": "half-squares, mean-squares, cross-entropy, logistic or soft-cross-entropy: for the "
     "constants and rates of the last layer",
     "input_divisor": "the inputs are the stored numbers divided by this, exactly (255 for pixels); "
@@ -22,6 +23,11 @@ SETTINGS = {
     "seed": "a whole number: of the weights that are drawn; default 0",
     "scale": "size of the perturbation relative to each tensor's root mean square; default 1/20",
 }
+UNCONSTRAINED = (
+    "hidden tensors that are not declared frozen take any values in training: no mask and no "
+    "constraint holds their entries"
+)
+"""What a declaration is taken to say; no file tells it."""
 _SCALE = Fraction(1, 20)
 # Beyond, inputs and perturbations would leave the range of binary64.
 _LARGEST = Fraction(10**100)

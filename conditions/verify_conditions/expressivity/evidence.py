@@ -17,6 +17,7 @@ from verify.statement import Fact, Quantity
 from verify.verdict import Truth
 from verify_conditions.expressivity import checklist as listed
 from verify_conditions.expressivity import quantities as q
+from verify_conditions.expressivity.declared import UNCONSTRAINED
 from verify_conditions.expressivity.problem import Problem, changed
 from verify_kernels.exact_forward.ball_determinant import prove_rank_by_balls
 from verify_kernels.exact_forward.deficiency import deficiency_at_these_weights
@@ -303,7 +304,8 @@ def _drawn(problem: Problem, effort: Effort, which: str) -> Evidence:
             "the list of frozen tensors",
         )
     how = f"seed {told.seed}" + (f", relative scale {told.scale}" if which == PERTURBED else "")
-    return Evidence(Truth.PROVED, _weights(problem, which), how=f"{which} weights, {how}")
+    witness = _weights(problem, which)
+    return Evidence(Truth.PROVED, witness, (UNCONSTRAINED,), f"{which} weights, {how}")
 
 
 def _weights(problem: Problem, which: str) -> Witness | None:
