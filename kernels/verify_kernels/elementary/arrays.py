@@ -33,28 +33,31 @@ def _core(name: str) -> Loop:
     """Return the loop of a function on its domain; it counts the points outside."""
     value = f"{name}_core(x0l)"
     value = f"keeping_zero({value}, x0l)" if name in _EXACT_ZERO else value
-    lo, hi = BOUNDS[name].lo, BOUNDS[name].hi
-    return compile_loop(
-        [f"y = {value}"],
-        ["y"],
-        1,
-        points=True,
-        embedded=False,
-        modules=_MODULES,
-        domain=(lo, hi),
-    )
+    domain = BOUNDS[name].lo, BOUNDS[name].hi
+    return _compiled(value, points=True, domain=domain)
 
 
 @cache
 def _outside(name: str) -> Loop:
     """Return the loop that keeps the values, its upper ends, at the points x0l of the domain."""
     inside = f"x0l >= {BOUNDS[name].lo!r} and x0l <= {BOUNDS[name].hi!r}"
-    line = f"y = x0h if {inside} else {name}_outside(x0l)"
-    return compile_loop([line], ["y"], 1, points=False, embedded=False, modules=_MODULES)
+    return _compiled(f"x0h if {inside} else {name}_outside(x0l)", points=False, domain=None)
+
+
+def _compiled(value: str, *, points: bool, domain: tuple[float, float] | None) -> Loop:
+    return compile_loop(
+        [f"y = {value}"],
+        ["y"],
+        1,
+        points=points,
+        embedded=False,
+        modules=_MODULES,
+        domain=domain,
+    )
 
 
 def _run(loop: Loop, x: Array, values: Array) -> int:
-    """Fill or change the values at points by a loop; return how many lanes it does not allow."""
+    """Fill or change the values at points by a loop; return how many points it does not allow."""
     whole = x.size - x.size % LANES
     given, found = x.reshape(1, -1), values.reshape(1, -1)
     refused = loop(given, found, found, 0, whole)

@@ -54,7 +54,7 @@ class Loop:
         self._call = ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(address)
 
     def __call__(self, low: Array, high: Array, found: Array, first: int, last: int) -> int:
-        """Fill found[:, first:last], multiples of LANES; return how many lanes were not allowed.
+        """Fill found[:, first:last], multiples of LANES; return how many points are not allowed.
 
         All arrays have rows of one length; the call does not hold Python's lock.
         """
@@ -169,7 +169,7 @@ def _lanes(task: Task, modules: tuple[ModuleType, ...]) -> Any:
                 names[f"x{k}h"] = (
                     names[f"x{k}l"] if task.points else builder.load(place(rows[1], k), align=8)
                 )
-                allowed = _allowed(emitter, names[f"x{k}l"], names[f"x{k}h"], task.domain)
+                allowed = _allowed(emitter, names[f"x{k}l"], names[f"x{k}h"], task)
                 refused = allowed if refused is None else builder.and_(refused, allowed)
             emitter.statements(body, names, vocabulary)
             for row, name in enumerate(task.results):
@@ -182,14 +182,14 @@ def _lanes(task: Task, modules: tuple[ModuleType, ...]) -> Any:
     return lanes
 
 
-def _allowed(emitter: Emitter, lo: Any, hi: Any, domain: tuple[float, float] | None) -> Any:
+def _allowed(emitter: Emitter, lo: Any, hi: Any, task: Task) -> Any:
     """Return where lo <= hi and both are in the domain, or lo < inf, hi > -inf; NaN is nowhere."""
     builder = emitter.builder
-    ordered = builder.fcmp_ordered("<=", lo, hi)
-    if domain is None:
+    if task.domain is None:
         right = builder.fcmp_ordered("<", lo, emitter.constant(np.inf))
         left = builder.fcmp_ordered(">", hi, emitter.constant(-np.inf))
     else:
-        right = builder.fcmp_ordered("<=", hi, emitter.constant(domain[1]))
-        left = builder.fcmp_ordered(">=", lo, emitter.constant(domain[0]))
-    return builder.and_(ordered, builder.and_(left, right))
+        right = builder.fcmp_ordered("<=", hi, emitter.constant(task.domain[1]))
+        left = builder.fcmp_ordered(">=", lo, emitter.constant(task.domain[0]))
+    within = builder.and_(left, right)
+    return within if task.points else builder.and_(builder.fcmp_ordered("<=", lo, hi), within)
