@@ -261,7 +261,10 @@ class GraphReader:
             return onnx_shapes.RULES[call.op](self.draft, call, self.batch)
         if not flows:
             return fold(call)
-        raise InputError("expected an operator that is covered, but got one that is not")
+        raise InputError(
+            "expected an operator that is covered, but got one that is not; docs/networks.md lists "
+            "what is read"
+        )
 
     def _output(self) -> int:
         if len(self.proto.output) != 1:

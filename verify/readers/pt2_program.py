@@ -188,7 +188,10 @@ class _Reader:
         over = packet.endswith("_") and packet.rstrip("_") in ELEMENTWISE
         plain = f"{packet.rstrip('_')}.{overload}" if over else target
         if plain not in OPERATORS:
-            raise InputError("expected an operation that is covered, but got another one")
+            raise InputError(
+                "expected an operation that is covered, but got another one; docs/networks.md "
+                "lists what is read"
+            )
         handler, signature = OPERATORS[plain]
         a = Arguments(self.draft, signature, given, self.known, self.batch)
         found = handler(a)
