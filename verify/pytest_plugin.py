@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 _MARKER = (
     "verify(model, condition=None, data=None, **flags): check the model before the test runs; any "
     "verdict but pass fails it. Flags: family, activation, key, settings, backend, budget, "
-    "all_routes"
+    "all_routes, trust"
 )
-_FLAGS = ("family", "activation", "key", "settings", "backend", "budget", "all_routes")
+_FLAGS = ("family", "activation", "key", "settings", "backend", "budget", "all_routes", "trust")
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -75,7 +75,7 @@ class Checker:
             data: a path, a `verify.network.Data`, an array X, a mapping with X, y and Z, or None.
             conditions: names; none means every installed condition.
             flags: family, activation, key, settings (``"condition.key"`` to exact text), backend,
-                budget, all_routes.
+                budget, all_routes, trust.
 
         Raises:
             VerifyError: the model or data cannot be read, or a flag is missing or unknown.
@@ -150,6 +150,7 @@ class Checker:
             loaded = read_network(
                 self._root / model, settings=settings, family=flags.get("family"),
                 activation=flags.get("activation"), key=flags.get("key"),
+                trust=flags.get("trust", False),
             )  # fmt: skip
             provenance = {"file": str(model), "sha256": loaded.sha256, "format": loaded.format}
             return loaded.network, loaded.data, loaded.settings, provenance
@@ -179,6 +180,7 @@ class Checker:
             backend=flags.get("backend") or "auto",
             budget=flags.get("budget", 10.0),
             all_routes=flags.get("all_routes", False),
+            trust=flags.get("trust", False),
         )
 
 
