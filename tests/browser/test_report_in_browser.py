@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import subprocess
+from copy import deepcopy
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -75,7 +76,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stored = json.loads(VECTORS.read_text(encoding="utf-8"))
     known = stored["certificates"] | stored["villani"]
     made = [SimpleNamespace(**parts) for parts in known.values()]
+    step = "conv{0} = conv(batch_norm{0}, weight=conv{0}.weight, padding=((1,1),(1,1)))"
+    long = deepcopy(stored["certificates"]["pass"])
+    long["claim"]["network"]["equation"] = "; ".join(step.format(k) for k in range(70))
+    made.append(SimpleNamespace(**long))
     page = html.render(made, problems=[("broken.pt", "broken.pt: expected a zip file")])
+    page = page.replace('<details class="steps">', '<details class="steps" open>')
     (place / "report.html").write_text(page, encoding="utf-8")
     probe = PROBE.replace("WIDTHS", json.dumps(WIDTHS))
     (place / "probe.html").write_text(probe, encoding="utf-8")
