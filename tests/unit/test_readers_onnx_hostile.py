@@ -172,7 +172,7 @@ HOSTILE = {
     "range": (model([node("Range", ["a", "b", "c"], "r"), node("Add", ["x", "r"])],
                     {"a": I(0), "b": I(10**12), "c": I(1)}), "computed numbers"),
     "doubling": (doubled(), "computed numbers"),
-    "squaring": (squared(), "64 bits"),
+    "squaring": (squared(), "of type int64"),
     "repeating": (repeated(), "a few times"),
     "attributes": (changed(sound(), with_many_attributes), "64 attributes"),
     "attribute twice": (changed(sound(), with_repeated_attribute), "one attribute"),

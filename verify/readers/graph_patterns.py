@@ -8,6 +8,7 @@ except that the switch of softplus to the identity beyond 20 is an execution dev
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -36,6 +37,8 @@ _HALF_ROOTS = frozenset(
 _ROOTS_OF_TWO_OVER_PI = frozenset({Fraction("0.7978845608028654"), Fraction("0.7978846")})
 _CUBIC = Fraction("0.044715")
 _HALF = Fraction(1, 2)
+FREE = 2**24
+"""Numbers that operations may make beyond those that a file stores: 128 MiB."""
 Tensors = Mapping[str, tuple[str, Array]]
 
 
@@ -69,9 +72,15 @@ class Step:
 
 @dataclass
 class Draft:
-    """Operations of one file in order; inputs come before their users."""
+    """Operations of one file in order; inputs come before their users.
+
+    Args:
+        limit: how many numbers the stored tensors of all operations together may have.
+    """
 
     steps: list[Step] = field(default_factory=list)
+    limit: int = sys.maxsize
+    spent: int = 0
 
     def input(self, shape: Sequence[int]) -> int:
         """Add the input; ``shape`` is that of one sample."""
@@ -120,8 +129,22 @@ class Draft:
             slots = {slot: tuple(map(int, values.shape)) for slot, (_, values) in stored.items()}
             shape = shape_after(op, shapes, given, slots)
         check_shape(shape, f"operation {op}")
+        self.spend(sum(values.size for _, values in stored.values()))
         self.steps.append(Step(op, tuple(inputs), given, stored, shape))
         return len(self.steps) - 1
+
+    def spend(self, count: int) -> None:
+        """Count numbers that are in use.
+
+        Raises:
+            InputError: far more of them than the file stores.
+        """
+        self.spent += count
+        if self.spent > self.limit:
+            raise InputError(
+                "expected operations that use each stored number a few times, but got "
+                f"{self.spent} numbers in use"
+            )
 
     def shape(self, index: int) -> Shape:
         """Return the shape of one sample of what an operation gives."""

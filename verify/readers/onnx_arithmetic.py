@@ -91,33 +91,27 @@ def _bounded(draft: Draft, call: Call, low: Fraction | None, high: Fraction | No
     return _activation(draft, call, _BOUNDED_BY.get((low, high), text))
 
 
-def _bound(known: Known | None) -> Fraction | None:
-    """Return a bound; the ends of the floating-point range bound nothing."""
+def _bound(known: Known | None, side: int) -> Fraction | None:
+    """Return a bound, the upper one for side 1 and the lower one for side -1.
+
+    The end of the range of its own type bounds nothing.
+    """
     if known is None:
         return None
-    value = known.values.reshape(-1)[0] if known.values.size == 1 else None
-    if value is not None and known.is_float and np.isinf(value):
-        return None
+    if known.literal and known.is_float and known.values.size == 1:
+        value = known.values.reshape(())[()]
+        if side * value >= np.finfo(known.values.dtype).max:
+            return None
     return known.number()
 
 
 def _clip(draft: Draft, call: Call) -> Flow:
     if call.opset >= 11:
-        low, high = _finite_ends(_bound(call.optional(1)), _bound(call.optional(2)))
-        return _bounded(draft, call, low, high)
-    ends = [call.take(name, np.float32, None) for name in ("min", "max")]
-    known = [None if end is None else Known(np.asarray(end), "float32", "", True) for end in ends]
-    low, high = _finite_ends(_bound(known[0]), _bound(known[1]))
-    return _bounded(draft, call, low, high)
-
-
-def _finite_ends(
-    low: Fraction | None, high: Fraction | None
-) -> tuple[Fraction | None, Fraction | None]:
-    """Return the bounds without those at the ends of float32, which stand for none."""
-    largest = Fraction(str(np.finfo(np.float32).max))
-    return (None if low is not None and low <= -largest else low,
-            None if high is not None and high >= largest else high)  # fmt: skip
+        known = [call.optional(1), call.optional(2)]
+    else:
+        ends = [call.take(name, np.float32, None) for name in ("min", "max")]
+        known = [None if e is None else Known(np.asarray(e), "float32", "", True) for e in ends]
+    return _bounded(draft, call, _bound(known[0], -1), _bound(known[1], 1))
 
 
 def _max_min(draft: Draft, call: Call) -> Flow:
@@ -193,11 +187,9 @@ def combine(draft: Draft, op: str, left: Value | None, right: Value | None, name
     """Return ``add``, ``sub``, ``mul`` or ``div`` of two values, one of which is of the sample.
 
     Raises:
-        InputError: numbers of axes that differ, a division of whole numbers or by zero.
+        InputError: numbers of axes that differ, or a division by zero.
     """
     flows = [value for value in (left, right) if isinstance(value, Flow)]
-    if op == "div" and any(flow.whole for flow in flows):
-        raise InputError("expected a division of real numbers, but got one of whole numbers")
     if op == "div" and isinstance(left, Flow) and isinstance(right, Root):
         return layer_norm(draft, left, right)
     whole = all(flow.whole for flow in flows)

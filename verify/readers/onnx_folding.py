@@ -17,9 +17,8 @@ from verify.errors import InputError
 from verify.readers.graph_patterns import printed
 from verify.readers.onnx_tensors import FLOATS, INTEGERS
 from verify.readers.onnx_values import BATCH, MAX_FOLDED, Call, Known
-from verify.readers.tensors import check_shape, shown
+from verify.readers.tensors import check_shape, digits_of, shown
 
-_LARGEST = 2**63
 _BOOL = 9
 # The operator set in which axes became an input; 18 for the other reductions.
 _AXES_ARE_AN_INPUT = {"Squeeze": 13, "Unsqueeze": 13, "ReduceSum": 13}
@@ -38,11 +37,24 @@ def fold(call: Call) -> Known:
             "export the network in evaluation form with its parameters kept"
         )
     found = rule(call)
-    if found.values.dtype == object:
-        entries = found.values.reshape(-1).tolist()
-        if any(entry is not BATCH and abs(entry) > _LARGEST for entry in entries):
-            raise InputError("expected sizes of 64 bits, but got larger numbers")
+    if found.values.dtype == object and not found.is_float:
+        _check_range(found)
     return found
+
+
+def _check_range(found: Known) -> None:
+    """Refuse whole numbers that their type does not hold, which would wrap around."""
+    limits = (0, 1) if found.dtype == "bool" else _limits(found.dtype)
+    for entry in found.values.reshape(-1).tolist():
+        if not (entry is BATCH or limits[0] <= entry <= limits[1]):
+            raise InputError(
+                f"expected whole numbers of type {found.dtype}, but got {digits_of(int(entry))}"
+            )
+
+
+def _limits(dtype: str) -> tuple[int, int]:
+    limits = np.iinfo(dtype)
+    return int(limits.min), int(limits.max)
 
 
 def _small(known: Known) -> np.ndarray[Any, Any]:
@@ -178,10 +190,17 @@ def _cast(call: Call) -> Known:
             _bounded(known.values.size)
             if not all(float(entry).is_integer() for entry in known.values.reshape(-1).tolist()):
                 raise InputError("expected whole numbers to be cast, but got fractions")
-        return Known(_small(_as_whole(known)), INTEGERS.get(to, "bool"), known.name, known.literal)
+        entries = _small(_as_whole(known))
+        if to == _BOOL:
+            entries = np.array([*map(_truth, entries.reshape(-1))], object).reshape(known.shape)
+        return Known(entries, INTEGERS.get(to, "bool"), known.name, known.literal)
     if to not in FLOATS:
         raise InputError(f"expected a cast to numbers, but got data type {to} of ONNX")
     return _cast_to_float(known, FLOATS[to])
+
+
+def _truth(entry: Any) -> int:
+    return int(entry is BATCH or entry != 0)
 
 
 def cast_like(call: Call, dtype: str) -> Known:
@@ -203,7 +222,7 @@ def _cast_like(call: Call) -> Known:
     known = call.known(0)
     if known.is_float or like.dtype == "bool":
         raise InputError(f"expected whole numbers, but got {known.dtype} cast to {like.dtype}")
-    return known
+    return Known(_small(known), like.dtype, known.name, known.literal)
 
 
 def _as_whole(known: Known) -> Known:
@@ -251,7 +270,7 @@ def _equal(a: Any, b: Any) -> bool:
     return bool(a is b or a == b)
 
 
-def _arithmetic(function: Callable[..., Any], dtype: str = "int64") -> Any:
+def _arithmetic(function: Callable[..., Any], dtype: str | None = None) -> Any:
     def rule(call: Call) -> Known:
         parts = [call.known(place) for place in range(len(call.inputs))]
         if any(part.is_float for part in parts):
@@ -264,7 +283,7 @@ def _arithmetic(function: Callable[..., Any], dtype: str = "int64") -> Any:
         rows = zip(*(np.broadcast_to(a, shape).reshape(-1) for a in arrays), strict=True)
         out = np.empty(math.prod(shape), dtype=object)
         out[:] = [function(*row) for row in rows]
-        return Known(out.reshape(shape), dtype, call.name, literal=True)
+        return Known(out.reshape(shape), dtype or parts[-1].dtype, call.name, literal=True)
 
     return rule
 

@@ -11,7 +11,7 @@ from verify.errors import InputError, UnsafeFileError
 from verify.network import Graph
 from verify.network.graph import MAX_NODES
 from verify.readers import onnx_arithmetic, onnx_layers, onnx_shapes
-from verify.readers.graph_patterns import Draft
+from verify.readers.graph_patterns import FREE, Draft
 from verify.readers.onnx_folding import cast_like, fold
 from verify.readers.onnx_tensors import FLOATS, ExternalFiles, native, parse_tensor
 from verify.readers.onnx_values import BATCH, Call, Flow, Known, Value
@@ -20,8 +20,8 @@ from verify.readers.tensors import MAX_TENSORS, StoredTensor, check_shape, shown
 # An operator has at most some twenty attributes and inputs; Concat joins some hundreds.
 MAX_ATTRIBUTES = 64
 MAX_INPUTS = 10_000
-# Numbers that operators may make out of nothing: 128 MiB.
-FREE = 2**24
+# How often the operators may use each number that is stored.
+_USES = 8
 _STANDARD = ("", "ai.onnx")
 # AttributeProto.AttributeType to the field that holds the value.
 _FIELDS = {1: "f", 2: "i", 3: "s", 4: "t", 6: "floats", 7: "ints", 8: "strings"}
@@ -47,13 +47,11 @@ class GraphReader:
     where: str
     parameters: frozenset[str] | None
     stored: dict[str, StoredTensor] = field(default_factory=dict)
-    draft: Draft = field(default_factory=Draft)
+    draft: Draft = field(default_factory=lambda: Draft(limit=FREE))
     batch: int | None = None
     dtype: str = "float32"
     values: dict[str, Value] = field(default_factory=dict)
     aliases: list[tuple[str, str]] = field(default_factory=list)
-    held: int = 0
-    spent: int = 0
 
     def graph(self) -> Graph:
         """Return the canonical graph.
@@ -98,10 +96,10 @@ class GraphReader:
             tensor = parse_tensor(proto, self.external, where)
             self.stored[name] = tensor
             values = native(tensor)
-            self.held += values.size
             # A tensor with axes may be a parameter, whatever an exporter calls it.
             literal = values.ndim == 0 and name not in (self.parameters or ())
             source = places.setdefault(_place(proto, name), name)
+            self.draft.limit += _USES * values.size if source == name else 0
             self.values[name] = Known(values, tensor.dtype, source, literal)
 
     def _read_input(self) -> None:
@@ -144,10 +142,13 @@ class GraphReader:
     def _read_node(self, number: int, node: Any) -> None:
         name = node.name or f"number {number + 1}"
         where = f"{self.where}, operator {shown(name)} ({shown(node.op_type, 40)[1:-1]})"
-        before = len(self.draft.steps)
         try:
-            call = self._call(node, name, where)
+            # Names of results are unique, those of operators need not be.
+            call = self._call(node, next(filter(None, node.output), name), where)
             found = self._translate(call)
+            if isinstance(found, Known) and found.values.base is None:
+                # A computed whole number is an object of some 28 bytes beside its place.
+                self.draft.spend(found.values.size * (16 if found.values.dtype == object else 1))
         except UnsafeFileError:
             raise
         except InputError as error:
@@ -162,24 +163,12 @@ class GraphReader:
             raise InputError(
                 f"{where}: expected nothing beyond what is covered, but got {shown(call.rest()[0])}"
             )
-        self._spend(before, found, where)
         self._define(node, found if isinstance(found, list) else [found], where)
 
-    def _spend(self, before: int, found: Any, where: str) -> None:
-        """Refuse a file whose operators make far more numbers than it stores."""
-        new = self.draft.steps[before:]
-        self.spent += sum(v.size for step in new for _, v in step.tensors.values())
-        if isinstance(found, Known) and found.values.base is None:
-            self.spent += found.values.size * (16 if found.values.dtype == object else 1)
-        if self.spent > FREE + 8 * self.held:
-            raise InputError(
-                f"{where}: expected operators that use each stored number a few times, but got "
-                f"{self.spent} numbers in use"
-            )
-
     def _define(self, node: Any, found: list[Any], where: str) -> None:
-        for output in node.output:
-            if output and output in self.values:
+        named = [output for output in node.output if output]
+        for output in named:
+            if output in self.values or named.count(output) > 1:
                 raise InputError(f"{where}: expected a new name, but got {shown(output)} again")
         for output, value in zip(node.output, found, strict=False):
             if output:
@@ -211,6 +200,15 @@ class GraphReader:
             inputs.pop()
         return Call(node.op_type, name, inputs, attributes, tuple(node.output), self.opset)
 
+    @staticmethod
+    def _require_real(call: Call) -> None:
+        """Refuse operators that compute with whole numbers otherwise than with real ones."""
+        whole = any(isinstance(value, Flow) and value.whole for value in call.inputs)
+        if whole and call.op not in _ON_WHOLE:
+            raise InputError(
+                "expected real numbers, but got whole numbers, with which this operator may round"
+            )
+
     def _value(self, source: str) -> Value | None:
         if not source:
             return None
@@ -239,7 +237,7 @@ class GraphReader:
         if entry.type == 4:
             tensor = parse_tensor(value, self.external, f"{where}, {shown(entry.name)}")
             values = native(tensor)
-            self.held += values.size
+            self.draft.limit += _USES * values.size
             literal = self.parameters is not None or values.ndim == 0
             return Known(values, tensor.dtype, name, literal)
         return list(value) if isinstance(value, list) or entry.type in (6, 7, 8) else int(value)
@@ -251,6 +249,7 @@ class GraphReader:
         spread = call.op == "Expand" and _names_batch(call)
         if not flows and not spread and call.op in _COVERED:
             return fold(call)
+        self._require_real(call)
         if call.op == "CastLike" and isinstance(call.value(0), Known):
             return cast_like(call, self.dtype)
         if call.op in onnx_arithmetic.RULES:
@@ -289,6 +288,7 @@ class GraphReader:
 
 
 _COVERED = {*onnx_arithmetic.RULES, *onnx_layers.RULES, *onnx_shapes.RULES}
+_ON_WHOLE = {*onnx_shapes.RULES, "Add", "Sub", "Mul", "Sum", "Neg", "Cast", "Identity"}
 
 
 def _place(proto: Any, name: str) -> object:

@@ -92,8 +92,8 @@ def _reshape(draft: Draft, call: Call, batch: int | None) -> Flow:
 def _flatten(draft: Draft, call: Call, batch: int | None) -> Flow:
     flow, axis = call.flow(0), call.integer("axis", 1)
     shape = draft.shape(flow.node)
-    place = sample_axis(axis, (*shape, 1))
-    if math.prod(shape[:place]) != 1:
+    place = axis + len(shape) + 1 if axis < 0 else axis
+    if not 1 <= place <= len(shape) + 1 or math.prod(shape[: place - 1]) != 1:
         raise InputError(f"expected the batch axis to stay, but got axis {axis} for {shape}")
     return Flow(draft.reshape(flow.node, (math.prod(shape),)), flow.whole)
 
@@ -238,6 +238,8 @@ def _pad(draft: Draft, call: Call, batch: int | None) -> Flow:
         axes = named.integers() if named is not None else list(range(rank))
     if len(pads) != 2 * len(axes):
         raise InputError(f"expected two amounts for each axis, but got {len(pads)}")
+    if len({axis % rank for axis in axes}) != len(axes):
+        raise InputError(f"expected different axes, but got {axes[:8]}")
     amounts = [(0, 0)] * len(shape)
     for axis, pair in zip(axes, zip(pads, pads[len(axes) :], strict=False), strict=True):
         if pair != (0, 0):

@@ -48,8 +48,8 @@ class ExternalFiles:
     where: str
     contents: dict[Path, tuple[bytes, str]] = field(default_factory=dict)
 
-    def part(self, entries: Any, size: int, where: str) -> bytes:
-        """Return the bytes of one tensor.
+    def part(self, entries: Any, size: int, where: str) -> memoryview:
+        """Return the bytes of one tensor, not copied: many tensors may share them.
 
         Raises:
             UnsafeFileError: the file lies outside the folder of the model.
@@ -71,7 +71,7 @@ class ExternalFiles:
                 f"{where}: expected {size} bytes inside {len(content)} bytes of external data, "
                 f"but got {length} bytes from {offset} on"
             )
-        return content[offset : offset + length]
+        return memoryview(content)[offset : offset + length]
 
     def _content(self, location: str, where: str) -> bytes:
         path = self._inside(location, where)

@@ -22,6 +22,7 @@ BATCH = "n"
 _DEFAULT = "default"
 # What a float holds; whole numbers beyond that are no sizes and no factors.
 _LARGEST = 10**308
+_FARTHEST = 2**63
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,28 +125,31 @@ class Arguments:
         kind, value = self._raw(name)
         if kind == "as_sym_int":
             kind, value = one_of(value, name)
-        self.require(
-            kind in ("as_int", _DEFAULT) and type(value) is int, f"{name} as an integer", value
-        )
+        self.require(kind in ("as_int", _DEFAULT), f"{name} as an integer", value)
+        return self._whole(value, name)
+
+    def _whole(self, value: Any, name: str) -> int:
+        fits = type(value) is int and abs(value) <= _FARTHEST
+        self.require(fits, f"{name} as an integer of 64 bits", value)
         return int(value)
 
     def sizes(self, name: str) -> tuple[int | str, ...]:
         """Return whole numbers, in which `BATCH` stands for the number of samples."""
         kind, value = self._raw(name)
         if kind in ("as_int", _DEFAULT) and type(value) is int:
-            return (value,)
+            return (self._whole(value, name),)
         if kind == _DEFAULT:
             return tuple(value)
         self.require(kind in ("as_ints", "as_sym_ints"), f"{name} as integers", kind)
         listed = checked(value, list, name)
         if kind == "as_ints":
-            return tuple(checked(each, int, name) for each in listed)
+            return tuple(self._whole(each, name) for each in listed)
         return tuple(self._size(each, name) for each in listed)
 
     def _size(self, union: Any, name: str) -> int | str:
         kind, value = one_of(union, name)
         if kind == "as_int":
-            return checked(value, int, name)
+            return self._whole(value, name)
         found = self.known.get(value) if kind == "as_name" and isinstance(value, str) else None
         self.require(found == BATCH, f"{name} as fixed sizes beside the batch", value)
         return BATCH

@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from verify.errors import InputError, SettingsError
 from verify.network import Graph
 from verify.readers import pt2_operations as _operations
 from verify.readers import pt2_shapes as _shapes
-from verify.readers.graph_patterns import PARTIAL, Draft
+from verify.readers.graph_patterns import FREE, PARTIAL, Draft
 from verify.readers.pt2_archive import Program
 from verify.readers.pt2_arguments import BATCH, Arguments, Batched, Stored, Unread, Value
 from verify.readers.pt2_json import checked, entry, one_of, tensor_name
@@ -23,6 +25,8 @@ from verify.readers.pt2_signatures import ELEMENTWISE, FRESH, OPERATORS
 from verify.readers.tensors import check_shape, shown, sources
 
 _TORCH = "torch.ops.aten."
+# How many numbers may be in use for each byte that is stored: of float32, each number 8 times.
+_USES = 2
 # They check sizes or types while the program runs, and give nothing.
 _CHECKS = frozenset(
     ("_assert_tensor_metadata.default", "_assert_scalar.default", "_assert_async.msg",
@@ -57,6 +61,7 @@ class _Reader:
     draft: Draft = field(default_factory=Draft)
     known: dict[str, Value] = field(default_factory=dict)
     memory: dict[str, object] = field(default_factory=dict)
+    sharing: dict[object, list[str]] = field(default_factory=dict)
     batch: int | None = None
     symbol: Any = None
 
@@ -65,6 +70,7 @@ class _Reader:
         self.graph = entry(module, "graph", dict, self.where)
         signature = entry(module, "signature", dict, self.where)
         self.values = entry(self.graph, "tensor_values", dict, self.where)
+        self.draft.limit = FREE + _USES * self._bytes()
         self._inputs(entry(signature, "input_specs", list, self.where))
         for node in entry(self.graph, "nodes", list, self.where):
             self._node(node)
@@ -73,6 +79,21 @@ class _Reader:
             return self.draft.finish(output)
         except (InputError, SettingsError) as error:
             raise InputError(f"{self.where}, {error}") from error
+
+    def _bytes(self) -> int:
+        """Return how many bytes of the file the tensors lie in, however often they repeat them."""
+        both = self.program.weights.keys() & self.program.constants.keys()
+        if both:
+            raise InputError(
+                f"{self.where}: expected each name among weights or constants, but got "
+                f"{shown(min(both))} in both"
+            )
+        held = [*self.program.weights.values(), *self.program.constants.values()]
+        given = [tensor.values for tensor in held if tensor.values is not None]
+        total, reached = 0, 0
+        for start, end in sorted(np.lib.array_utils.byte_bounds(values) for values in given):
+            total, reached = total + max(0, end - max(start, reached)), max(end, reached)
+        return total
 
     def _inputs(self, specs: list[Any]) -> None:
         named = {
@@ -122,6 +143,7 @@ class _Reader:
         if name in self.known:
             raise InputError(f"{self.where}: expected each value once, but got {shown(name)} twice")
         self.known[name], self.memory[name] = value, memory
+        self.sharing.setdefault(memory, []).append(name)
 
     def _stated(self, name: str) -> list[Any]:
         """Return the sizes that the program states for a tensor of real numbers."""
@@ -214,12 +236,12 @@ class _Reader:
             same = self.draft.shape(before.index) == self.draft.shape(value.index)
             if not same:
                 raise InputError("expected a result of the shape that it is written over")
-        for other, memory in self.memory.items():
-            if memory == self.memory[name]:
-                self.known[other] = Unread(
-                    f"expected values that nothing was written over, but got {shown(other)}"
-                )
-        self.known[name] = value
+        memory = self.memory[name]
+        for other in self.sharing[memory]:
+            self.known[other] = Unread(
+                f"expected values that nothing was written over, but got {shown(other)}"
+            )
+        self.known[name], self.sharing[memory] = value, [name]
 
     def _check(self, name: str, index: int) -> None:
         """Compare the computed sizes with those that the program states."""
@@ -228,7 +250,9 @@ class _Reader:
         sizes, shape = self._stated(name), self.draft.shape(index)
         stated = [_fixed(size, shown(name)) for size in sizes[1:]]
         if tuple(stated) != shape or _symbol(sizes[0]) != self.symbol:
-            raise InputError(f"expected sizes {shape} of every sample, but got {stated} stated")
+            raise InputError(
+                f"expected sizes {shape} of every sample, but got {shown(stated)} stated"
+            )
 
     def _size(self, given: Mapping[str, Any], outputs: list[Any]) -> None:
         signature = {"self": None, "dim": None}
