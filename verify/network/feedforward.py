@@ -135,7 +135,8 @@ def feedforward_of(graph: Graph) -> Feedforward | None:
     roles: dict[str, str] = {}
     for k, node in enumerate(linear, 1):
         roles |= {node.parameters["weight"]: f"W{k}", node.parameters.get("bias", ""): f"b{k}"}
-    after = [str(n.attributes.get("activation", n.op)) for n in graph.nodes[last + 1 :]]
+    tail = [node for node in graph.nodes[last + 1 :] if node.op != "reshape"]
+    after = [str(node.attributes.get("activation", node.op)) for node in tail]
     notes = [f"the final {name} belongs to the loss" for name in after]
     return Feedforward(
         tuple(graph.stored[node.parameters["weight"]] for node in linear),

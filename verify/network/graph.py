@@ -7,6 +7,7 @@ same function read from different formats has the same tensors by the same names
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,12 +77,17 @@ class Graph:
     def width(self) -> int:
         """Entries that the last affine layer reads, or those of the output without one."""
         last = self.last_affine
-        return self.nodes[-1 if last is None else self.nodes[last].inputs[0]].shape[-1]
+        return (1, *self.nodes[-1 if last is None else self.nodes[last].inputs[0]].shape)[-1]
 
     @property
     def last_affine(self) -> int | None:
-        """The index of the final linear layer, with nothing but the loss after it; else None."""
+        """The index of the final linear layer, with nothing but the loss after it; else None.
+
+        The axis of a single output may be removed after it.
+        """
         place = len(self.nodes) - 1
+        if self.nodes[place].op == "reshape" and math.prod(self.nodes[place].shape) == 1:
+            place = self.nodes[place].inputs[0]
         while self._belongs_to_loss(self.nodes[place]):
             place = self.nodes[place].inputs[0]
         node = self.nodes[place]

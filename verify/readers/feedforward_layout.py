@@ -27,6 +27,7 @@ ADVICE = (
 )
 # Orders of layers that are tried before giving up.
 _MAX_STEPS = 10_000
+_MAX_LAYERS = 1_000
 # Modules nest a few levels.
 _MAX_LEVELS = 32
 
@@ -110,24 +111,22 @@ def _chain(shapes: Mapping[str, tuple[int, int]]) -> list[str]:
     Raises:
         InputError: no order fits, or several do.
     """
-    ahead = {
-        owner: {
-            other
-            for other in shapes
-            if _words(other) == _words(owner) and _numbers(other) < _numbers(owner)
-        }
-        for owner in shapes
-    }
+    if len(shapes) > _MAX_LAYERS:
+        raise InputError(
+            f"feedforward: expected at most {_MAX_LAYERS} layers, but got {len(shapes)}; {ADVICE}"
+        )
+    ahead = _ahead(shapes)
     found: list[list[str]] = []
     waiting: list[list[str]] = [[]]
     steps = 0
     while waiting and len(found) < 2 and steps < _MAX_STEPS:
         done = waiting.pop()
         steps += 1
+        before = set(done)
         if len(done) == len(shapes):
             found.append(done)
         for owner, shape in shapes.items():
-            fits = owner not in done and ahead[owner] <= set(done)
+            fits = owner not in before and ahead[owner] <= before
             if fits and (not done or shape[1] == shapes[done[-1]][0]):
                 waiting.append([*done, owner])
     if len(found) != 1 or (waiting and steps >= _MAX_STEPS):
@@ -137,12 +136,24 @@ def _chain(shapes: Mapping[str, tuple[int, int]]) -> list[str]:
     return found[0]
 
 
-def _words(name: str) -> list[str]:
-    return re.split("[0-9]+", name)
+def _ahead(names: Iterable[str]) -> dict[str, set[str]]:
+    """Return for each name those of the same words with the next smaller numbers."""
+    levels: dict[tuple[str, ...], dict[tuple[int, ...], set[str]]] = {}
+    for name in names:
+        levels.setdefault(_words(name), {}).setdefault(_numbers(name), set()).add(name)
+    found: dict[str, set[str]] = {}
+    for level in levels.values():
+        ordered = [set[str](), *(level[numbers] for numbers in sorted(level))]
+        found |= {name: before for before, own in pairwise(ordered) for name in own}
+    return found
 
 
-def _numbers(name: str) -> list[int]:
-    return [int(digits[:18]) for digits in re.findall("[0-9]+", name)]
+def _words(name: str) -> tuple[str, ...]:
+    return tuple(re.split("[0-9]+", name))
+
+
+def _numbers(name: str) -> tuple[int, ...]:
+    return tuple(int(digits[:18]) for digits in re.findall("[0-9]+", name))
 
 
 def _ties(view: View, pairs: Sequence[tuple[str, str]]) -> tuple[tuple[str, ...], ...]:

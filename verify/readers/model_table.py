@@ -5,6 +5,7 @@ A class is code, so it is declared in a file beside the model and never in the m
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ _CLASS = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*(\.[A-Za-z_]\w*)
 _KNOWN = ("class", "arguments", "input", "activations")
 _DEPTH = 4
 _LARGEST = 1000
+_WIDEST = 2**63
 
 
 class DecimalText(str):
@@ -82,7 +84,8 @@ def _class(value: Any, where: str) -> str:
 
 def _shape(value: Any, where: str) -> tuple[int, ...]:
     listed = isinstance(value, list) and len(value) <= _DEPTH
-    if not listed or not all(type(n) is int and 1 <= n <= MAX_ELEMENTS for n in value):
+    fits = listed and all(type(n) is int and 1 <= n <= MAX_ELEMENTS for n in value)
+    if not fits or math.prod(value) > MAX_ELEMENTS:
         raise SettingsError(
             f"{where}, input: expected sizes as in [1, 8, 8], but got {shown(value)}"
         )
@@ -109,13 +112,13 @@ def _plain(value: Any, where: str, depth: int) -> Any:
     """Return a value of TOML as JSON can write it; decimals become floats."""
     if isinstance(value, DecimalText):
         return float(value)
-    if isinstance(value, str | int | bool):
+    if isinstance(value, str | bool) or (isinstance(value, int) and abs(value) < _WIDEST):
         return value
     if depth and isinstance(value, list):
         return [_plain(each, where, depth - 1) for each in value]
     if depth and isinstance(value, dict):
         return {name: _plain(each, where, depth - 1) for name, each in value.items()}
     raise SettingsError(
-        f"{where}, arguments: expected texts, numbers, lists and tables, but got "
-        f"{type(value).__name__}"
+        f"{where}, arguments: expected texts, numbers of 64 bits, lists and tables nested at most "
+        f"{_DEPTH} times, but got {type(value).__name__}"
     )

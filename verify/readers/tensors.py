@@ -38,7 +38,10 @@ _EXACT_DTYPES = ("float16", "float32", "float64")
 
 def shown(value: object, limit: int = 80) -> str:
     """Return a text from a file so that it fits on one line: printable, quoted, short."""
-    text = value if isinstance(value, str) else str(value)
+    try:
+        text = value if isinstance(value, str) else str(value)
+    except ValueError:  # Python prints no whole number of more than 4300 digits.
+        text = f"a value of type {type(value).__name__} with a number too long to print"
     cut = text if len(text) <= limit else text[: limit - 3] + "..."
     return ascii(cut)
 
