@@ -16,6 +16,7 @@ Record = Mapping[str, Any]
 SYMBOLS = {"pass": "✓", "fail": "✗", "undecided": "?", "not applicable": "-"}
 _FEW_ENTRIES = 36
 _FEW_STEPS = 6
+_ALLOWED = ", which is allowed"
 _FEW_FACTS = 3
 _EXACTLY = re.compile(r"exactly (-?[0-9]{1,300}(?:/[1-9][0-9]{0,299})?)(?=$|[;,])")
 _SHOWN_ROLES = ("weight.", "input.")
@@ -146,7 +147,7 @@ def margin_words(margin: Record) -> str:
     if hi < 0:
         return f"missed by {_numbers.down(-hi)}"
     if lo == hi == 0:
-        return f"exactly at the threshold{', which is allowed' if allows_zero(margin) else ''}"
+        return f"exactly at the threshold{_ALLOWED if allows_zero(margin) else ''}"
     if isinstance(lo, float) and isinstance(hi, float):
         return "margin not bounded"
     return f"margin in {_numbers.interval(margin)}"
@@ -163,7 +164,8 @@ def margin_headline(claim: Record) -> str:
     found = list(margins(route)) if route is not None else []
     if not found:
         return "exact" if route is not None else "—"
-    return margin_words(min(found, key=lambda margin: _numbers.ends(margin)[0]))
+    least = min(found, key=lambda margin: _numbers.ends(margin)[0])
+    return margin_words(least).removesuffix(_ALLOWED)
 
 
 def title_of(claim: Record) -> str:
@@ -226,7 +228,7 @@ def facts(route: Record) -> list[Record]:
 
 
 def statement_words(route: Record, statement: Record) -> str:
-    """Return a statement as text; many facts that are joined are told below it, not in it."""
+    """Return a statement as text; many facts that are joined are told by themselves, not in it."""
     tree, text = statement["tree"], clean(statement["text"])
     if not isinstance(tree, Sequence) or not tree or tree[0] != "and":
         return text
@@ -236,7 +238,15 @@ def statement_words(route: Record, statement: Record) -> str:
     joined = sum(list(part[:1]) == ["fact"] for part in tree[1:])
     if len(parts) - len(rest) != joined or joined <= _FEW_FACTS:
         return text
-    return " & ".join([f"all {joined} facts below", *rest])
+    return " & ".join([f"all {joined} facts of this route", *rest])
+
+
+def sentence(claim: Record) -> str:
+    """Return the sentence of the verdict, with a short form of a long statement in it."""
+    route, text = deciding(claim), clean(claim["sentence"])
+    for statement in [] if route is None else route["statements"]:
+        text = text.replace(clean(statement["text"]), statement_words(route, statement))
+    return text
 
 
 def restates(route: Record, found: Record) -> bool:

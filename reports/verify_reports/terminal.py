@@ -112,7 +112,7 @@ def _sentences(console: Any, certificate: Certificate, *, several: bool) -> None
     if several:
         head = f"{shorten(claims.file_of(certificate), 76)} · {clean(claim['condition']['name'])}"
         _print(console, head, style="bold")
-    _print(console, capitalised(claim["sentence"]), style=_STYLES.get(claim["verdict"], ""))
+    _print(console, capitalised(claims.sentence(claim)), style=_STYLES.get(claim["verdict"], ""))
     for step in certificate.guidance:
         _print(console, f"→ {claims.guidance_label(claim)}: {clean(step)}")
 
@@ -210,7 +210,8 @@ def _consequences(console: Any, consequences: Sequence[Record]) -> None:
     lines = []
     for item in consequences:
         by = "" if not item["by"] or item["by"] in item["name"] else f" [{clean(item['by'])}]"
-        lines.append(f"{clean(item['name'])}: {claims.consequence_words(item)}{by}")
+        how = "" if item["rigorous"] or not item["how"] else f": {clean(item['how'])}"
+        lines.append(f"{clean(item['name'])}: {claims.consequence_words(item)}{by}{how}")
     if lines:
         _list(console, "What follows", lines)
 

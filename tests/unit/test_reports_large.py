@@ -3,6 +3,7 @@
 import json
 import re
 from copy import deepcopy
+from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -81,7 +82,7 @@ def test_many_joined_facts_are_told_once_and_those_not_proved_come_first(certifi
     route |= {"facts": changed["facts"], "quantities": {}, "truth": "refuted"}
     route["statements"][0] |= changed["statements"][0]
     text = terminal.render([certificate])
-    assert "all 4 facts below & (n <= 3) : refuted" in text
+    assert "all 4 facts of this route & (n <= 3) : refuted" in text
     places = [text.index(f"{MEANINGS[k]}: ") for k in (1, 3, 0, 2)]
     assert places == sorted(places)
     page = html.render([certificate])
@@ -90,10 +91,22 @@ def test_many_joined_facts_are_told_once_and_those_not_proved_come_first(certifi
     assert list(_figures.bars(route)) == []
 
 
+@pytest.mark.parametrize("render", [terminal.render, html.render])
+def test_the_sentence_of_the_verdict_has_the_short_form_too(certificate: Any, render: Any) -> None:
+    changed, claim = joined(["proved"] * 4), certificate.claim
+    route = next(r for r in claim["routes"] if r["name"] == claim["decided_by"])
+    route |= {"facts": changed["facts"], "quantities": {}}
+    route["statements"][0] |= changed["statements"][0]
+    claim["sentence"] = f"proved: it holds, because {route['statements'][0]['text']} (by hand)"
+    text = unescape(" ".join(render([certificate]).split()))
+    assert "because all 4 facts of this route & (n <= 3) (by hand)" in text
+    assert "d holds & c holds" not in text
+
+
 def test_facts_are_folded_only_where_the_statement_joins_them_all() -> None:
     route = joined(["proved"] * 4)
     (statement,) = route["statements"]
-    assert claims.statement_words(route, statement) == "all 4 facts below & (n <= 3)"
+    assert claims.statement_words(route, statement) == "all 4 facts of this route & (n <= 3)"
     for tree in (["or", *statement["tree"][1:]], statement["tree"][:3], [], None):
         told = claims.statement_words(route, statement | {"tree": tree})
         assert told == statement["text"]
@@ -106,6 +119,8 @@ def test_facts_are_folded_only_where_the_statement_joins_them_all() -> None:
 def test_equal_sides_say_whether_that_is_allowed(relation: str, words: str) -> None:
     margin = {"relation": relation, "lo": "0x0p+0", "hi": "0x0p+0"}
     assert claims.margin_words(margin) == f"exactly at the threshold{words}"
+    claim = {"routes": [{"name": "r", "statements": [{"truth": "proved", "margins": [margin]}]}]}
+    assert claims.margin_headline(claim | {"decided_by": "r"}) == "exactly at the threshold"
     route = {"statements": [{"tree": [], "margins": [margin], "truth": "proved", "latex": ""}]}
     (bar,) = _figures.bars(route)
     assert bar.words.endswith("needed at least 0" if words else "needed above 0")
