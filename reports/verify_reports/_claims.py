@@ -244,7 +244,9 @@ def statement_words(route: Record, statement: Record) -> str:
 def sentence(claim: Record) -> str:
     """Return the sentence of the verdict, with a short form of a long statement in it."""
     route, text = deciding(claim), clean(claim["sentence"])
-    for statement in [] if route is None else route["statements"]:
+    if route is None:
+        return text
+    for statement in route["statements"]:
         text = text.replace(clean(statement["text"]), statement_words(route, statement))
     return text
 
