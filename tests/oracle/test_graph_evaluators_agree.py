@@ -32,7 +32,13 @@ from verify_kernels.full_rank.primes import choose_prime
 from verify_kernels.structure.exact_arrays import exact_of
 from verify_kernels.structure.exact_operations import RULES, evaluate
 from verify_kernels.structure.fixed_maps import find_frontier
-from verify_kernels.tangent_kernel import rationals, walk, wide_balls
+from verify_kernels.tangent_kernel import (
+    alignment,
+    enclose_tangent_gram,
+    rationals,
+    walk,
+    wide_balls,
+)
 from verify_kernels.tangent_kernel.balls import FloatBalls
 from verify_kernels.two_layer.balls import precision
 
@@ -422,6 +428,21 @@ def test_a_layer_norm_of_entries_that_are_nearly_equal_is_enclosed() -> None:
     found = ball_features(graph, len(graph.nodes) - 1, inputs, 100).entries()
     assert all(x.is_finite() and x.contains(0) and x < arb(2) ** -150 for x in found[:3])
     assert all(x.is_finite() and x < arb(2) ** -150 for x in found[3:])
+
+
+def test_networks_without_samples_are_refused() -> None:
+    builder = GraphBuilder()
+    tensors = {"weight": ("w", np.ones((1, 2)))}
+    graph = builder.build(builder.add("linear", (builder.input((2,)),), {}, tensors))
+    none = Inputs.of(np.zeros((0, 2)), (2,))
+    for attempt in (
+        lambda: residue_features(graph, 1, none, PRIME),
+        lambda: ball_features(graph, 1, none, 64),
+        lambda: enclose_tangent_gram(graph, none),
+        lambda: alignment(graph, none, np.zeros((0, 1))),
+    ):
+        with pytest.raises(InputError, match="expected at least one sample, but got none"):
+            attempt()
 
 
 def test_no_window_of_a_pooling_sees_padding_only() -> None:

@@ -71,6 +71,9 @@ def test_targets_that_fit(name: str, y: object, n: int, m: int) -> None:
         ("soft-cross-entropy", [[1.5, -0.5]], 1, 2, r"got \[3/2, -1/2\] for sample 0$"),
         ("soft-cross-entropy", [[1.0]], 1, 2, r"2 numbers >= 0 .* got \[1\] for sample 0$"),
         ("soft-cross-entropy", [[1]], 1, 1, "at least 2 outputs"),
+        ("soft-cross-entropy", [["1e400", 0]], 1, 2, "by a number beyond 1.8e308"),
+        ("cross-entropy", [1e300], 1, 2, r"got \[1e\+300\] for sample 0"),
+        ("half-squares", ["1e999999999"], 1, 1, "finite numbers.* got '1e999999999'"),
     ],
 )
 def test_targets_that_do_not_fit(name: str, y: object, n: int, m: int, message: str) -> None:

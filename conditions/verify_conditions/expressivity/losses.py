@@ -15,6 +15,7 @@ import numpy as np
 import sympy as sp
 
 from verify.errors import InputError, SettingsError
+from verify.exact import parse_exact
 from verify.network import Graph
 from verify_conditions.expressivity.formulas import M_Y
 
@@ -196,8 +197,8 @@ def _exact(loss: LossConstants, entry: Any) -> Fraction:
     try:
         if isinstance(entry, np.generic):
             entry = entry.item()
-        return Fraction(entry)
-    except (TypeError, ValueError, OverflowError, ZeroDivisionError) as error:
+        return parse_exact(entry, where="targets") if isinstance(entry, str) else Fraction(entry)
+    except (TypeError, ValueError, OverflowError, SettingsError) as error:
         raise _unfit(loss, "finite numbers", f"{entry!r}"[:80]) from error
 
 
@@ -232,13 +233,20 @@ def _distributions(loss: LossConstants, rows: list[list[Fraction]], m_y: int) ->
         total = sum(row, Fraction(0))
         if len(row) != m_y or min(row) < 0 or total != 1:
             shaped = len(row) == m_y and min(row) >= 0
-            off = f", whose sum differs from 1 by {float(total - 1):.3g}" if shaped else ""
+            off = f", whose sum differs from 1 by {_decimal(total - 1, 3)}" if shaped else ""
             raise _unfit(loss, expected, f"{_shown(row)} for sample {i}{off}")
 
 
 def _shown(row: list[Fraction]) -> str:
-    shown = (str(v) if v.denominator < 1000 else f"{float(v):.6g}" for v in row[:6])
+    shown = (str(v) if v.denominator < 1000 > abs(v) else _decimal(v, 6) for v in row[:6])
     return f"[{', '.join(shown)}]"
+
+
+def _decimal(value: Fraction, digits: int) -> str:
+    try:
+        return f"{float(value):.{digits}g}"
+    except OverflowError:
+        return "a number beyond 1.8e308"
 
 
 _CHECKS = {

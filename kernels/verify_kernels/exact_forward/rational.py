@@ -84,7 +84,12 @@ def matrix_rows(found: Objects, samples: int) -> Objects:
 
 
 def exact_inputs(inputs: Inputs) -> Objects:
-    """Return the samples values / divisor as fractions."""
+    """Return the samples values / divisor as fractions.
+
+    Raises:
+        InputError: there is no sample.
+    """
+    inputs.require_some("exact_forward")
     found = as_objects(inputs.values)
     if inputs.divisor == 1:
         return found

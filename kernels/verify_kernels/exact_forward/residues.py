@@ -94,11 +94,12 @@ def residue_features(graph: Graph, place: int, inputs: Inputs, prime: int) -> Re
         divides a denominator.
 
     Raises:
-        InputError: p is not prime, or too large for exact products.
+        InputError: p is not prime, or too large for exact products, or there is no sample.
         BackendError: the machine does not compute as assumed.
     """
     if most_terms(prime) < _LEAST_TERMS or prime < 5 or not is_prime(prime):
         raise InputError(f"residue_features: expected a prime from 5 to 2^25, but got {prime!r}")
+    inputs.require_some("residue_features")
     check_arithmetic("numpy")
     smooth = _not_polynomial(graph, place)
     if smooth is not None:

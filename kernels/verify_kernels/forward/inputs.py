@@ -51,6 +51,15 @@ class Inputs:
         """The number of samples."""
         return len(self.values)
 
+    def require_some(self, where: str) -> None:
+        """Refuse an empty collection, of which there is nothing to say.
+
+        Raises:
+            InputError: there is no sample.
+        """
+        if not self.count:
+            raise InputError(f"{where}: expected at least one sample, but got none")
+
 
 def _exact(given: np.ndarray) -> Array:
     if given.dtype.kind in "iub":

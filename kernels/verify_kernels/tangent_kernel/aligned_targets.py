@@ -68,9 +68,10 @@ def alignment(
         does not exist.
 
     Raises:
-        InputError: targets of another shape or not finite, or an unknown frozen role.
+        InputError: targets of another shape or not finite, an unknown frozen role, or no sample.
         BackendError: the machine does not compute as assumed.
     """
+    inputs.require_some("alignment")
     outputs = math.prod(graph.nodes[output_place(graph)].shape)
     y = _exact_targets(targets, len(inputs.values), outputs)
     frozen = frozenset(frozen)

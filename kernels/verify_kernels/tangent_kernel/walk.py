@@ -131,8 +131,10 @@ def forward(graph: Graph, place: int, inputs: Any, arithmetic: Arithmetic) -> Sw
     """Evaluate the nodes up to a place, with the derivatives of the activations.
 
     Raises:
+        InputError: there is no sample.
         OpenError: an unknown operation, a kink, or numbers out of range.
     """
+    inputs.require_some("tangent kernel")
     require_supported(graph, place)
     sweep = Sweep(graph, place, arithmetic, len(inputs.values))
     for k in needed(graph, place):
