@@ -72,23 +72,42 @@ def explain_text(name: str) -> str:
         for key, meaning in condition.settings.items():
             lines += _wrapped(f"--set {name}.{key}=VALUE: {meaning}", 2)
     lines += ["", f"Routes ({len(condition.routes)}, in the order in which they are tried)"]
+    shared = _shared(condition)
+    for assumption in shared:
+        lines += _wrapped(f"each assumes: {assumption}", 2)
+    told: dict[str, str] = {}
     for route in sorted(condition.routes, key=lambda route: route.cost == "expensive"):
-        lines += ["", *_route(condition, route)]
+        lines += ["", *_route(condition, route, shared, told)]
     return "\n".join(lines)
 
 
-def _route(condition: Condition, route: Route) -> list[str]:
+def _shared(condition: Condition) -> list[str]:
+    """Return what every statement of a condition assumes."""
+    statements = [statement for route in condition.routes for statement in route.statements]
+    first = statements[0].assumes if len(statements) > 1 else ()
+    return [text for text in first if all(text in each.assumes for each in statements)]
+
+
+def _route(
+    condition: Condition, route: Route, shared: list[str], told: dict[str, str]
+) -> list[str]:
+    """Return a route as text; a statement that was told before is named by its route."""
     cost = "always tried" if route.cost == "cheap" else "tried while the goal is open"
     lines = [f"  {printable(route.title)} [{printable(route.name)}]"]
     goal = f" goal {route.goal}," if len(condition.goals) > 1 else ""
     lines += _wrapped(f"{route.direction} for the{goal or ' goal,'} {cost}", 4)
     for statement in route.statements:
-        lines += _statement(statement)
+        text = "\n".join(_statement(statement, shared))
+        if text in told:
+            lines += _wrapped(f"the statement of [{printable(told[text])}]", 4)
+        else:
+            lines.append(text)
+        told.setdefault(text, route.name)
     lines += _wrapped(f"what it decides: {_USES[route.direction]}", 4)
     return lines
 
 
-def _statement(statement: Statement) -> list[str]:
+def _statement(statement: Statement, shared: list[str]) -> list[str]:
     text = printable(statement.text())
     lines = ["", *_wrapped(text, 6)]
     for item in statement.about:
@@ -97,8 +116,9 @@ def _statement(statement: Statement) -> list[str]:
     lines += _wrapped(f"{_LEADS[statement.direction]} {statement.conclusion}.", 4)
     lines += _wrapped(f"source: {statement.source.key}, {statement.source.where}", 4)
     for assumption in statement.assumes:
-        lines += _wrapped(f"assumes: {assumption}", 4)
-    lines += _wrapped(f"passes when {text} can be proved with all rounding accounted for", 4)
+        if assumption not in shared:
+            lines += _wrapped(f"assumes: {assumption}", 4)
+    lines += _wrapped("passes when this can be proved with all rounding accounted for", 4)
     return lines
 
 

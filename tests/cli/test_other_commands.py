@@ -69,6 +69,18 @@ def test_explain_is_derived_from_the_condition(verify_command: Any) -> None:
                 assert all(" ".join(one.split()) in text for one in statement.assumes)
 
 
+def test_explain_tells_a_statement_and_what_all_assume_once(verify_command: Any) -> None:
+    condition = registry.conditions()["expressivity"]
+    statements = [s for route in condition.routes for s in route.statements]
+    text = " ".join(verify_command("explain", "expressivity").out.split())
+    assert "the statement of [perturbed-gram]" in text
+    drawn = "the weights differ from the stored ones in trained hidden tensors only & "
+    assert text.count(f"{drawn}(lambda_min > rho2)") == 1
+    common = set.intersection(*(set(statement.assumes) for statement in statements))
+    assert common
+    assert all(text.count(" ".join(one.split())) == 1 for one in common)
+
+
 def test_explain_changes_with_the_statement(
     verify_command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
