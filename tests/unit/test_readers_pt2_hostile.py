@@ -307,3 +307,73 @@ def test_random_changes_are_read_or_refused(parts):
         assert found is None or found.sample_shape == honest.sample_shape
     took = time.perf_counter() - started
     print(f"campaign pt2 fuzz: {CASES} cases, seed 20, {took:.1f} s, 0 wrong ({refused} refused)")
+
+
+def chained(target, count):
+    """Repeat the last operation of a kind on its own result."""
+
+    def change(program):
+        graph = program["graph_module"]["graph"]
+        (made,) = [node for node in graph["nodes"] if target in node["target"]]
+        last = made["outputs"][0]["as_tensor"]["name"]
+        for k in range(count):
+            more = copy.deepcopy(made)
+            more["inputs"][0]["arg"]["as_tensor"]["name"] = last if k == 0 else f"more{k - 1}"
+            more["outputs"][0]["as_tensor"]["name"] = f"more{k}"
+            graph["tensor_values"][f"more{k}"] = graph["tensor_values"][last]
+            graph["nodes"].append(more)
+        (spec,) = program["graph_module"]["signature"]["output_specs"]
+        spec["user_output"]["arg"]["as_tensor"]["name"] = f"more{count - 1}"
+
+    return change
+
+
+def archive_of(module, samples):
+    content = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        torch.export.save(torch.export.export(module.eval(), (samples,)), content)
+    with zipfile.ZipFile(content) as archive:
+        return {name.partition("/")[2]: archive.read(name) for name in archive.namelist()}
+
+
+def test_many_operations_in_one_memory_take_time_in_proportion():
+    module = nn.Sequential(nn.Linear(2, 2), nn.ReLU(inplace=True))
+    made = archive_of(module, torch.rand(2, 2))
+    before = time.process_time()
+    graph = parse(changed(made, MODEL, chained("relu_", 6_000)), "here")
+    assert len(graph.nodes) == 6_003
+    # The time of comparing every pair of names is 12 seconds.
+    assert time.process_time() - before < 6
+
+
+def test_one_weight_is_not_used_more_often_than_memory_allows():
+    made = archive_of(nn.Sequential(nn.Linear(1024, 1024, bias=False)), torch.rand(2, 1024))
+    with pytest.raises(InputError, match="each stored number a few times"):
+        parse(changed(made, MODEL, chained("linear", 40)), "here")
+
+
+def test_sizes_beyond_64_bits_are_refused_in_a_short_sentence():
+    made = archive_of(nn.MaxPool1d(2), torch.rand(2, 1, 4))
+
+    def grow(program):
+        for node in nodes(program):
+            for given in node["inputs"]:
+                if "as_ints" in given["arg"]:
+                    given["arg"]["as_ints"] = [10**4000]
+
+    with pytest.raises(InputError, match="an integer of 64 bits") as caught:
+        parse(changed(made, MODEL, grow), "here")
+    assert len(str(caught.value)) < 400
+
+
+def test_a_name_stands_for_one_tensor(parts):
+    """Torch would take the weight or the constant, depending on how the program asks for it."""
+    constants = "data/constants/model_constants_config.json"
+    weights = json.loads(parts[WEIGHTS])["config"]
+    name = "first.weight"
+    path = weights[name]["path_name"]
+    listed = json.dumps({"config": {name: weights[name]}}).encode()
+    both = {constants: listed, f"data/constants/{path}": parts[f"data/weights/{path}"]}
+    with pytest.raises(InputError, match=r"'first.weight' in both"):
+        parse(packed({**parts, **both}), "here")
