@@ -271,6 +271,47 @@ def test_attained_logits_are_no_farther_than_claimed():
     assert found.loss < 1e-290
 
 
+def exact_features(given):
+    """The features as rationals; for radius 0."""
+    ones = [Fraction(1)] if given.ones else []
+    return [[Fraction(float(v)) for v in row] + ones for row in given.features]
+
+
+def test_attained_logits_are_as_far_as_the_smallest_singular_value_says():
+    given = LastLayer(np.diag([1.0, 0.5]), np.zeros(2), False, np.array([[0.0], [1.0]]), 1,
+                      "half-squares")  # fmt: skip
+    [found] = ee_curve._attained(given, np.zeros((1, 2)), 0.5)
+    assert 2.0 <= found.distance < 2.0 + 1e-9
+
+
+def test_attained_logits_count_the_radius_of_the_features():
+    """At z = 1.125 the logit 1 is attained by 8/9 only, away from V = 1."""
+    given = LastLayer(np.ones((1, 1)), np.array([0.125]), False, np.ones((1, 1)), 1,
+                      "half-squares")  # fmt: skip
+    [found] = ee_curve._attained(given, np.ones((1, 1)), 0.875)
+    assert found.distance >= 1.0 / 9.0
+
+
+def test_cross_entropy_moves_by_root_two_of_the_slack():
+    loss, slack = VALUES["cross-entropy"], 0.5
+    Q, T = np.array([[20.0, -20.0]]), np.array([[0.0, 1.0]])
+    found = loss.enclose(Q, T, np.array([slack]))
+    step = arb(slack) / arb(2).sqrt()
+    a, b = arb(20) + step, arb(-20) - step
+    assert not ((a.exp() + b.exp()).log() - b > found.arb().upper())
+
+
+def test_the_loss_counts_the_rounding_of_its_logits():
+    """The targets are the computed logits: the exact loss is that rounding alone."""
+    rng = np.random.default_rng(8)
+    features, V = rng.standard_normal((3, 40)) * 1e8, rng.standard_normal((1, 40))
+    Q = features @ V.T
+    given = LastLayer(features, np.zeros(3), False, Q, 1, "half-squares")
+    value = exact_loss(given, exact_logits(exact_features(given), V))
+    assert value > arb(0)
+    assert not (value > given.enclose(V).arb().upper())
+
+
 def test_targets_and_losses_that_do_not_fit_are_refused():
     with pytest.raises(InputError, match=r"^loss: expected one of half-squares, .* but got 'l1'"):
         LastLayer(np.ones((2, 2)), np.zeros(2), True, np.ones(2), 1, "l1").step(np.ones((1, 3)))
