@@ -17,8 +17,10 @@ from verify_kernels import small_spectrum
 from verify_kernels.definiteness import enclose_smallest_eigenvalue, proves_definite
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.tangent_kernel import alignment, enclose_tangent_gram, exact, rational_gram
+from verify_kernels.tangent_kernel.gram import FloatGram
 from verify_kernels.tangent_kernel.walk import OpenError
 from verify_kernels.tangent_kernel.wide_balls import prove_nonsingular
+from verify_kernels.two_layer.midrad import MidRad
 
 SLOPES = {"relu": Fraction(0), "leaky_relu(1/4)": Fraction(1, 4), "identity": Fraction(1)}
 
@@ -359,3 +361,19 @@ def test_mutation_without_the_error_a_singular_kernel_is_called_definite() -> No
         assert not proves_definite(found.mid, error=found.error)
         wrong += proves_definite(found.mid)
     assert wrong > 0
+
+
+@pytest.mark.parametrize("wide", ["derivatives", "values", "rows"])
+def test_radii_alone_bound_the_kernel_where_every_midpoint_is_zero(wide: str) -> None:
+    """The first-order terms vanish there: what remains is the square of the radii."""
+    zero, one = np.zeros((1, 1)), np.ones((1, 1))
+    total = FloatGram(1, 1)
+    if wide == "rows":
+        total.add_rows(MidRad(zero, one))
+    elif wide == "values":
+        total.add_outer(MidRad(one, zero), MidRad(zero, one), ones=False)
+    else:
+        total.add_outer(MidRad(zero, one), MidRad(one, zero), ones=False)
+    mid, error = total.finish()
+    assert mid[0, 0] == 0.0
+    assert error >= 1.0  # J = 1 is one of those that are enclosed
