@@ -601,3 +601,93 @@ def test_disguised_polynomials_are_not_denied(text):
 def test_constants_that_are_no_numbers_make_no_polynomial():
     assert is_polynomial(Activation.parse("z**2/log(1)")) is not Truth.PROVED
     assert is_polynomial(Activation.parse("sqrt(2)*z**2 + log(3)")) is Truth.PROVED
+
+
+def _two(net, op, first, second):
+    """Join two branches that both read the place of the net."""
+    before = net.place
+    first(net)
+    left, net.place = net.place, before
+    second(net)
+    return net.add(op, {}, None, (left, net.place))
+
+
+def _conv1(net, *, bias):
+    told = {"strides": (1,), "padding": ((0, 0),), "dilations": (1,), "groups": 1}
+    weight = {"weight": net.numbers(4, 1, 1)} | ({"bias": net.numbers(4)} if bias else {})
+    return net.add("conv", told, weight)
+
+
+def _normed(net, **slots):
+    return net.add("layer_norm", {"axes": 1, "epsilon": Fraction(1, 10)}, slots)
+
+
+def _lin(**told):
+    return lambda net: net.linear(5, **told)
+
+
+def _shift(net):
+    net.add("constant", {}, {"value": np.ones(5)}, ())
+
+
+SIGNED, DOUBLED = [1.0, -1.0], [1.0, 2.0]
+REACHED = {
+    # name: (network, samples, with a column of ones, a rank that some weights reach)
+    "a constant is added": (
+        lambda: _two(Net((1,)), "add", _lin(bias=False), _shift), SIGNED, False, 2),
+    "a maximum is not odd": (
+        lambda: _conv1(Net((1, 4)), bias=False).add("adaptive_max_pool", {"size": (2,)}).flat(),
+        [[1.0, 2, 3, 4], [-1.0, -2, -3, -4]], False, 2),
+    "a maximum of what is shifted": (
+        lambda: _conv1(Net((1, 4)), bias=True).add("adaptive_max_pool", {"size": (2,)}).flat(),
+        [[1.0, 2, 3, 4], [2.0, 4, 6, 8]], False, 2),
+    "layer norm of what is shifted": (
+        lambda: _normed(Net((1,)).linear(5)), SIGNED, False, 2),
+    "layer norm with a bias": (
+        lambda: _normed(Net((1,)).linear(5, bias=False), bias=np.ones(5)), SIGNED, False, 2),
+    "a product with what is shifted": (
+        lambda: _two(Net((1,)), "mul", _lin(), _lin(bias=False)), SIGNED, False, 2),
+    "an even factor before an odd one": (
+        lambda: _two(Net((1,)), "mul", lambda net: net.linear(5, bias=False).act("abs"),
+                     _lin(bias=False)), SIGNED, True, 2),
+    "an even number divided by an odd one": (
+        lambda: _two(Net((1,)), "div", lambda net: net.linear(5, bias=False).act("square"),
+                     _lin(bias=False)), SIGNED, True, 2),
+    "a bias after a homogeneous layer": (
+        lambda: Net((1,)).linear(5, bias=False).act("relu").linear(5), DOUBLED, False, 2),
+    "a product of two sums": (
+        lambda: _two(Net((1,)), "mul", _lin(), _lin()), [1.0, 2.0, 3.0], True, 3),
+    "a quotient of two sums": (
+        lambda: _two(Net((1,)), "div", _lin(), _lin()), [1.0, 2.0, 3.0], True, 3),
+    "an offset": (
+        lambda: Net((1,)).linear(5, bias=False).add(
+            "affine", {"factor": Fraction(1), "offset": Fraction(1)}), DOUBLED, False, 2),
+    "padding with ones": (
+        lambda: Net((1,)).linear(5, bias=False).add(
+            "pad", {"amounts": ((0, 1),), "value": Fraction(1)}), DOUBLED, False, 2),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REACHED)
+def test_no_bound_is_below_a_rank_that_is_reached(name):
+    make, samples, ones, rank = REACHED[name]
+    X = np.array(samples).reshape(len(samples), -1)
+    graph, place, inputs, _, _ = make().asked(X)
+    asked = (graph, place, inputs, frozenset(), ones)
+    for found in (rank_bound_by_symmetry, polynomial_dimension, rank_bound_by_width):
+        assert found(*asked).enclosure().hi >= rank
+    assert find_merged_samples(*asked).value is not Truth.PROVED
+
+
+def test_degrees_of_factors_add_up_in_the_relation():
+    net = _two(Net((1,)), "mul", _lin(bias=False), _lin(bias=False))
+    sizes = [1, 2, 4]
+    told = rank_bound_by_symmetry(*net.asked(np.array(sizes, float)[:, None])).witness.data
+    terms = list(zip(told["coefficients"], told["samples"], strict=True))
+    assert any(c for c, _ in terms)
+    assert sum(c for c, _ in terms) == sum(c * sizes[i] ** 2 for c, i in terms) == 0
+
+
+def test_zeros_do_not_hide_opposite_samples():
+    net = Net((2,)).linear(6, bias=False).act("cos(z)").asked(np.array([[1.0, 0.0], [-1.0, 0.0]]))
+    assert bound(net) == 1
