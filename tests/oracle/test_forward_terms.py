@@ -120,7 +120,7 @@ def _normalised(values, weight, bias, epsilon):
     return [_exact(w) * x / s + _exact(b) for w, x, b in zip(weight, c, bias, strict=True)]
 
 
-@pytest.mark.parametrize("turn", [0.9, 0.99])
+@pytest.mark.parametrize("turn", [0.01, 0.9, 0.99])
 def test_layer_norm_turns_as_far_as_it_may(turn):
     # c = (1, -1, 0) to c + turn sqrt(2) v, v orthogonal to where it arrives
     epsilon, first, second = Fraction(1, 10**12), np.array([1, -1, 0]), np.array([1, 1, -2])
