@@ -14,7 +14,15 @@ from verify import check
 from verify.certificate import read_certificate, write_certificates
 from verify.condition import Effort
 from verify.errors import InputError, SettingsError
-from verify.network import Activation, Data, Equilibrium, Feedforward, GraphBuilder, PlainWeight
+from verify.network import (
+    Activation,
+    Data,
+    Equilibrium,
+    Feedforward,
+    GraphBuilder,
+    PlainWeight,
+    recognise,
+)
 from verify_kernels.exact_forward.balls import ball_features
 from verify_kernels.forward import Inputs
 
@@ -60,7 +68,7 @@ class TestWhatItDoesNotSpeakAbout:
     def test_an_equilibrium_network(self) -> None:
         told = claim(Equilibrium(PlainWeight(np.eye(2) / 2), TANH), data())
         assert told["verdict"] == "not applicable"
-        assert "equilibrium network" in told["sentence"]
+        assert "of the family equilibrium" in told["sentence"]
 
     def test_dropout_in_training_form(self) -> None:
         net = image_network(op="dropout", attributes={"rate": Fraction(1, 10)})
@@ -78,6 +86,27 @@ class TestWhatItDoesNotSpeakAbout:
         assert told["verdict"] == "not applicable"
         assert "affine" in told["sentence"]
         assert net.last_affine is not None
+
+    def test_a_softmax_at_the_end_belongs_to_the_loss(self) -> None:
+        """Constants of squares would speak about logits, and the loss is one of probabilities."""
+        net = network()
+        builder = GraphBuilder()
+        place = builder.input((2,))
+        for k, (weight, bias) in enumerate(zip(net.weights, net.biases, strict=True)):
+            tensors = {"weight": (f"w{k}", weight), "bias": (f"b{k}", bias)}
+            place = builder.add("linear", [place], {}, tensors)
+            if k == 0:
+                place = builder.add("activation", [place], {"activation": TANH})
+        graph = recognise(builder.build(builder.add("log_softmax", [place], {"axis": 0})))
+        assert graph.family == "graph"
+        labels = Data(data().X, np.arange(7) % 3)
+        for loss, given, speaks in (
+            ("half-squares", data(), False),
+            ("cross-entropy", labels, True),
+        ):
+            told = claim(graph, given, loss=loss)
+            assert told["verdict"] == "pass"
+            assert any(each["name"] == "L_V" for each in told["consequences"]) is speaks
 
     def test_tied_heads(self) -> None:
         square = np.random.default_rng(1).standard_normal((4, 4))
@@ -140,8 +169,10 @@ class TestData:
         X = RNG.standard_normal((3, 2, 4, 4))
         rows = claim(net, Data(X.reshape(3, 32)))
         assert rows["verdict"] == claim(net, Data(X))["verdict"] == "pass"
-        with pytest.raises(InputError, match=r"shape \(n, 2, 4, 4\)"):
+        with pytest.raises(InputError, match=r"shape \(n, 2, 4, 4\).*channels come first"):
             claim(net, Data(X.reshape(3, 4, 4, 2)))
+        with pytest.raises(InputError, match=r"but got \(3, 4, 2, 4\)$"):
+            claim(net, Data(X.reshape(3, 4, 2, 4)))
 
     @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
     def test_entries_that_are_not_finite(self, bad: float) -> None:

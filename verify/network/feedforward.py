@@ -106,11 +106,11 @@ class Feedforward:
 def feedforward_of(graph: Graph) -> Feedforward | None:
     """Return the graph as a fully connected network if it is one, else None.
 
-    A leading flattening is dropped: samples are rows then. What belongs to the loss at the end is
-    dropped with a note.
+    A leading flattening is dropped: samples are rows then. A final softmax or sigmoid is not: it
+    changes the outputs, and the network stays a graph.
     """
     last = graph.last_affine
-    if last is None:
+    if last is None or any(node.op != "reshape" for node in graph.nodes[last + 1 :]):
         return None
     chain = [graph.nodes[last]]
     while chain[-1].inputs:
@@ -135,15 +135,12 @@ def feedforward_of(graph: Graph) -> Feedforward | None:
     roles: dict[str, str] = {}
     for k, node in enumerate(linear, 1):
         roles |= {node.parameters["weight"]: f"W{k}", node.parameters.get("bias", ""): f"b{k}"}
-    tail = [node for node in graph.nodes[last + 1 :] if node.op != "reshape"]
-    after = [str(node.attributes.get("activation", node.op)) for node in tail]
-    notes = [f"the final {name} belongs to the loss" for name in after]
     return Feedforward(
         tuple(graph.stored[node.parameters["weight"]] for node in linear),
         biases,
         tuple(node.attributes["activation"] for node in body[1::2]),
         tuple(tuple(roles[role] for role in group) for group in graph.ties),
-        (*graph.notes, *notes),
+        graph.notes,
     )
 
 

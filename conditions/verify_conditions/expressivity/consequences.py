@@ -38,7 +38,7 @@ def consequences(
     here = [o for o in outcomes if o.route.name in rank_routes(STORED) and o.truth is Truth.PROVED]
     if here:
         found += _last_layer(problem, effort, here[0].route.name)
-    return [*found, *_float_rank(problem)]
+    return [*found, *_float_rank(problem, bool(here))]
 
 
 def _largest_count(problem: Problem) -> Iterator[Consequence]:
@@ -101,18 +101,19 @@ def _around(value: Fraction) -> Enclosure:
     return Enclosure.outward(value, value)
 
 
-def _float_rank(problem: Problem) -> Iterator[Consequence]:
+def _float_rank(problem: Problem, full: bool) -> Iterator[Consequence]:
     """What the usual floating-point test says; it proves nothing either way."""
     found = features(problem, STORED)
     Z = (with_ones(found) if problem.ones else found).mid
     if max(Z.shape) > _MEASURED_ROWS or not np.isfinite(Z).all():
         return
+    counted = int(np.linalg.matrix_rank(Z))
+    how = "numpy.linalg.matrix_rank, which proves nothing either way"
+    if full and counted != problem.n:
+        how = f"numpy.linalg.matrix_rank, wrong here: the rank is proved to be {problem.n}"
     yield Consequence(
         "matrix_rank", "floating-point rank of the rounded Z at the stored weights",
-        Measurement(
-            float(np.linalg.matrix_rank(Z)),
-            how="numpy.linalg.matrix_rank, which proves nothing either way",
-        ),
+        Measurement(float(counted), how=how),
     )  # fmt: skip
 
 

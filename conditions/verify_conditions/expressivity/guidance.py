@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
+
 from verify.condition import Effort, RouteOutcome
 from verify.verdict import Truth
 from verify_conditions.expressivity.problem import GOAL, HERE, Problem
 from verify_kernels.structure import is_analytic
+
+_PIXEL = 100.0
+"""Entries this large are often whole numbers that training divided."""
 
 
 def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort) -> list[str]:
@@ -42,8 +47,8 @@ _INSTEAD = {
 def _too_narrow(problem: Problem) -> list[str]:
     most = problem.width + int(problem.ones)
     return [
-        f"would pass the width condition with a last hidden layer of at least "
-        f"{problem.n - int(problem.ones)} units, or with at most {most} samples",
+        f"the last hidden layer needs at least {problem.n - int(problem.ones)} units for "
+        f"{problem.n} samples; with its {problem.width} units at most {most} samples can pass",
     ]
 
 
@@ -80,6 +85,9 @@ def _open(problem: Problem) -> list[str]:
     if problem.declared.frozen is None:
         said.append("--set expressivity.frozen=none (or the list of frozen tensors) lets Theorem D "
                     "and drawn weights speak")  # fmt: skip
+    if problem.declared.divisor == 1 and float(np.max(np.abs(problem.inputs.values))) >= _PIXEL:
+        said.append("the samples are taken as stored; if training divided them (pixels by 255), "
+                    "declare --set expressivity.input_divisor=...")  # fmt: skip
     said.append("a larger --budget gives ball arithmetic and split products more time, and "
                 "--set expressivity.seed=... draws other weights")  # fmt: skip
     return said

@@ -118,7 +118,7 @@ def prepare(
         family = getattr(network, "family", type(network).__name__)
         raise NotApplicable(
             "the condition is stated for networks f(x) = W h(x) + b that end in a trained affine "
-            f"layer after a feedforward part, and this is a {family} network"
+            f"layer after a feedforward part, and this is of the family {family}"
         )
     last = _head(graph)
     declared = read(settings, network, graph)
@@ -147,9 +147,11 @@ def _rows(data: Data, graph: Graph) -> Any:
     fits = math.prod(given) == graph.dimension if wanted == flat else given in (wanted, flat)
     if not fits:
         shown = ", ".join(map(str, wanted))
+        last = given == (*wanted[1:], wanted[0])
+        advice = "; the channels come first: move the last axis of X to place 1" if last else ""
         raise InputError(
             f"expressivity: expected samples X of shape (n, {shown}), or as rows "
-            f"(n, {graph.dimension}), but got {np.shape(data.X)}"
+            f"(n, {graph.dimension}), but got {np.shape(data.X)}{advice}"
         )
     return np.reshape(data.X, (data.n, graph.dimension))
 
@@ -178,7 +180,7 @@ def _head(graph: Graph) -> int:
         if own & set(group):
             raise NotApplicable(
                 f"the last layer's tensors are tied with others ({', '.join(group)[:160]}), so the "
-                "last layer cannot be trained by itself"
+                "last layer cannot be trained by itself; give it tensors of its own"
             )
     return last
 
