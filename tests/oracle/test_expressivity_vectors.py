@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from fractions import Fraction
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +46,19 @@ def network_of(case: dict[str, Any]) -> Feedforward:
     )
 
 
-def claim_of(case: dict[str, Any], **settings: str) -> dict[str, Any]:
-    data = Data(numbers(case["X"]))
-    given = {f"expressivity.{key}": value for key, value in settings.items()}
+@cache
+def claim_at(place: int, frozen: str) -> dict[str, Any]:
+    case = CASES[place]
     (certificate,) = check(
-        network_of(case), data, conditions=["expressivity"], settings=given,
-        effort=Effort(budget=30.0, all_routes=True),
+        network_of(case), Data(numbers(case["X"])), conditions=["expressivity"],
+        settings={"expressivity.frozen": frozen} if frozen else {}, effort=Effort(budget=30.0),
     )  # fmt: skip
     claim: dict[str, Any] = certificate.claim
     return claim
+
+
+def claim_of(case: dict[str, Any], frozen: str = "") -> dict[str, Any]:
+    return claim_at(CASES.index(case), frozen)
 
 
 def truths(claim: dict[str, Any]) -> dict[str, str]:
