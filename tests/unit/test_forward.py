@@ -191,6 +191,7 @@ class TestPoison:
                 "not positive",
             ),
             (("layer_norm", {"axes": 1, "epsilon": Fraction(0)}, {}), "epsilon is too small"),
+            (("layer_norm", {"axes": 1, "epsilon": Fraction(10**400)}, {}), "or too large"),
         ],
     )  # fmt: skip
     def test_what_is_not_enclosed(self, step, why):

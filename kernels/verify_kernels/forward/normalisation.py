@@ -123,13 +123,13 @@ def normalise_layer(
     the computed c to the true one, within r of it, s^2 >= (max(0, ||c|| - r))^2/d + epsilon.
 
     Returns:
-        The state, or None where epsilon is below 2^-900.
+        The state, or None where epsilon is not in [2^-900, 2^900].
 
     Error bound:
         max|weight| r_p/s_p for each group p of d entries, r = rho + 2u||c|| + gamma_{d+2}||P||,
-        plus gamma_{d+10} ||y|| and gamma_3 (||weight y|| + ||bias||) for the evaluation.
+        plus max|weight| gamma_{d+14} ||y|| and gamma_3 ||bias|| for the evaluation.
     """
-    if epsilon < Fraction(2) ** -900:
+    if not Fraction(2) ** -900 <= epsilon <= Fraction(2) ** 900:
         return None
     n, d = len(state.rho), int(np.prod(state.shape[len(state.shape) - axes :]))
     P = state.bounded_mid(xp).reshape(n, -1, d)
@@ -169,5 +169,5 @@ def normalise_layer(
         y = y + xp.asarray(bias.reshape(d))
     finite = np.isfinite(times(2.0, plus(times(top, size_y.max(axis=1)), constant)))
     finite &= np.isfinite(times(norms_c.max(axis=1), norms_c.max(axis=1)))
-    rho = np.where(finite & np.isfinite(float_up(epsilon)), rho, np.inf)
+    rho = np.where(finite, rho, np.inf)
     return State(y.reshape(n, *state.shape), rho, True, why=state.why)

@@ -79,7 +79,7 @@ def _layer_norm(walk: Pass, k: int, node: Node, states: list[State]) -> State:
     found = normalise_layer(
         state, int(given["axes"]), Fraction(given["epsilon"]), weight, bias, walk.xp
     )
-    return _known(found, state, node, walk.xp, "epsilon is too small")
+    return _known(found, state, node, walk.xp, "epsilon is too small or too large")
 
 
 def _average_pool(walk: Pass, k: int, node: Node, states: list[State]) -> State:
