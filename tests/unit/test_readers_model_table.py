@@ -202,3 +202,29 @@ def test_samples_of_any_shape_are_read_and_compared_by_their_entries(tmp_path):
     ).network
     with pytest.raises(InputError, match="flatten each sample to one row"):
         check_data_fits(narrow, data, "here")
+
+
+@pytest.mark.parametrize(
+    "table", [{"class": "a:B", "input": [16**5000]}, {"class": [16**5000], "input": [4]},
+              {"class": "a:B", "input": [4], "arguments": {"k": 16**5000}},
+              {"class": "a:B", "input": [2**20, 2**20]}]
+)  # fmt: skip
+def test_numbers_that_nobody_can_print_or_hold_are_refused(table):
+    """TOML has numbers of any length in base 16, and Python prints none of 5000 digits."""
+    with pytest.raises(SettingsError, match="expected") as caught:
+        read_table(table, "verify.toml")
+    assert len(str(caught.value)) < 400
+
+
+def test_more_layers_than_can_be_put_in_order_are_refused(tmp_path):
+    layers = {f"l{k}.weight": np.eye(1) for k in range(1_001)}
+    with pytest.raises(InputError, match="at most 1000 layers, but got 1001"):
+        read_network(save(tmp_path, **layers), family="feedforward", activation="relu")
+
+
+def test_layers_of_one_name_go_by_their_numbers(tmp_path):
+    layers = {f"l{k}.weight": np.eye(2) * k for k in (10, 9, 1, 2)}
+    network = read_network(
+        save(tmp_path, **layers), family="feedforward", activation="relu"
+    ).network
+    assert [weight[0, 0] for weight in network.weights] == [1, 2, 9, 10]

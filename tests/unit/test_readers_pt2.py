@@ -348,7 +348,7 @@ REFUSED = {
     "shifted weight": (lambda m, x: F.linear(x, m.w.weight[:, :4] + m.w.weight), "stored"),
     "low threshold": (lambda m, x: F.softplus(x, threshold=1), "threshold of softplus"),
     "limits": (lambda m, x: torch.clamp(x, -2, 3), "limits"),
-    "power": (lambda m, x: x**3, "the power 2"),
+    "power": (lambda m, x: x**9, "a whole power from 1 to 8"),
     "divisor": (lambda m, x: 1 / x, "covered"),
     "exponential": (lambda m, x: torch.exp(x), "operation exp"),
     "whole numbers": (lambda m, x: m.w(x.to(torch.int64).to(torch.float32)), "real numbers"),
@@ -383,7 +383,7 @@ def test_an_operation_that_writes_over_its_argument_is_read_where_that_is_safe()
         return y * y
 
     assert (
-        "relu(linear1); mul1 = mul(activation1, activation1)"
+        "relu(linear1); activation2 = square(activation1)"
         in graph_of_module(Says(twice), torch.randn(2, 4)).equation
     )
 
@@ -418,3 +418,49 @@ def test_half_precision_is_read_exactly(tmp_path):
     assert isinstance(bag.network, Graph)
     wanted = module[0].weight.detach().double().numpy()
     assert np.array_equal(bag.network.stored["linear1.weight"], wanted)
+
+
+def test_the_axis_of_a_single_output_may_be_removed():
+    module = nn.Sequential(nn.Linear(3, 5), nn.Tanh(), nn.Linear(5, 1), nn.Flatten(0))
+    module[3].forward = lambda x: x.squeeze(-1)
+    network = graph_of_module(module, torch.rand(2, 3))
+    assert isinstance(network, TwoLayer)
+    assert network.notes == ()
+    assert isinstance(graph_of_module(nn.Sequential(*module[:2], nn.Unflatten(1, (5, 1))),
+                                      torch.rand(2, 3)), Graph)  # fmt: skip
+
+
+SPELLED = {
+    "square": ("square(x)", [lambda x: x * x, lambda x: x**2, torch.square]),
+    "cubic gelu": ("gelu_tanh(x)", [
+        lambda x: 0.5 * x * (1 + torch.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))]),
+    "maximum": ("max_pool(x", [
+        lambda x: F.adaptive_max_pool1d(x, 1), lambda x: F.max_pool1d(x, 5)]),
+    "uneven mean": ("adaptive_average_pool(x, size=(3,))", [lambda x: F.adaptive_avg_pool1d(x, 3)]),
+    "uneven maximum": ("adaptive_max_pool(x, size=(3,))", [lambda x: F.adaptive_max_pool1d(x, 3)]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_one_function_spelled_in_several_ways_is_one_graph(name):
+    words, functions = SPELLED[name]
+
+    class Plain(nn.Module):
+        def __init__(self, function):
+            super().__init__()
+            self.function = function
+
+        def forward(self, x):
+            return self.function(x)
+
+    found = set()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for function in functions:
+            program = torch.export.export(Plain(function), (torch.rand(2, 3, 5),))
+            for each in (program, program.run_decompositions()):
+                content = io.BytesIO()
+                torch.export.save(each, content)
+                found.add(parse(content.getvalue(), "here").equation)
+    (equation,) = found
+    assert words in equation

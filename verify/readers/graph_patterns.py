@@ -2,8 +2,9 @@
 
 A `Draft` takes operations in the order of the file. `finish` removes what does nothing, joins what
 exporters split (a product and its bias, the parts of softplus, SiLU, Mish, GELU and softsign) and
-writes means over all positions as pooling. Every rewriting is an identity of real functions,
-except that the switch of softplus to the identity beyond 20 is an execution device and is left out.
+writes means over all positions as pooling. Every rewriting is an identity of real functions, but
+for two devices of execution: softplus has no switch to the identity beyond 20, and the roots in
+GELU, which files round, are the roots.
 """
 
 from __future__ import annotations
@@ -37,6 +38,7 @@ _HALF_ROOTS = frozenset(
 _ROOTS_OF_TWO_OVER_PI = frozenset({Fraction("0.7978845608028654"), Fraction("0.7978846")})
 _CUBIC = Fraction("0.044715")
 _HALF = Fraction(1, 2)
+_LARGEST_POWER = 8
 FREE = 2**24
 """Numbers that operations may make beyond those that a file stores: 128 MiB."""
 Tensors = Mapping[str, tuple[str, Array]]
@@ -99,6 +101,20 @@ class Draft:
         return self.add(
             "affine", (source,), {"factor": Fraction(factor), "offset": Fraction(offset)}
         )
+
+    def power(self, source: int, exponent: Fraction | None) -> int:
+        """Add a whole power.
+
+        Raises:
+            InputError: another exponent than 1 to 8; None stands for a tensor.
+        """
+        if exponent is None or exponent.denominator != 1 or not 1 <= exponent <= _LARGEST_POWER:
+            raise InputError(
+                f"expected a whole power from 1 to {_LARGEST_POWER} that is no parameter, but got "
+                f"{'a tensor' if exponent is None else exponent}"
+            )
+        texts = {1: "identity", 2: "square"}
+        return self.activation(source, texts.get(int(exponent), f"z**{exponent}"))
 
     def reshape(self, source: int, shape: Sequence[int]) -> int:
         """Add another shape of the same entries of one sample."""
@@ -301,7 +317,8 @@ class _Rewriter:
                 found = self._gelu(source, gate)
                 if found is not None:
                     return found
-        return None
+        # Exporters write a square as a product, too.
+        return self.draft.activation(inputs[0], "square") if inputs[0] == inputs[1] else None
 
     def _gelu(self, first: int, second: int) -> int | None:
         """Return gelu(x) for x and 1 + erf(x/sqrt 2) or 1 + tanh(...), in either order, or None."""
@@ -334,9 +351,7 @@ class _Rewriter:
         if step.op != "mul" or x not in step.inputs:
             return False
         square = self._step(step.inputs[step.inputs[0] == x])
-        return square.inputs == (x, x) if square.op == "mul" else (
-            square.is_activation("square") and square.inputs == (x,)
-        )  # fmt: skip
+        return square.is_activation("square") and square.inputs == (x,)
 
     def _div(self, step: Step, inputs: tuple[int, ...], once: set[int]) -> int | None:
         x, below = inputs[0], self._step(inputs[1])
@@ -373,15 +388,29 @@ class _Rewriter:
             return self._global(inputs[0], len(size))
         window = _even_window(shape[-len(size) :], size)
         if window is None:
-            return None
+            return self._adaptive("adaptive_average_pool", inputs[0], size)
         return self._pooled("average_pool", inputs[0], window | {"count_padding": True})
 
     def _adaptive_max_pool(self, step: Step, inputs: tuple[int, ...], once: set[int]) -> int | None:
         size, shape = tuple(step.attributes["size"]), self.draft.shape(inputs[0])
-        window = None if set(size) == {1} else _even_window(shape[-len(size) :], size)
+        window = _even_window(shape[-len(size) :], size)
         if window is None:
-            return None
+            return self._adaptive("adaptive_max_pool", inputs[0], size)
         return self._pooled("max_pool", inputs[0], window | {"dilations": (1,) * len(size)})
+
+    def _adaptive(self, op: str, index: int, size: Shape) -> int:
+        """Write pooling to a size of images with one row, made of sequences, as that of these."""
+        source = self._sequence(index)
+        if source is None or len(size) != 2:
+            return self.draft.add(op, (index,), {"size": size})
+        pooled = self.draft.add(op, (source,), {"size": size[1:]})
+        return self._shaped(pooled, self.draft.shape(index)[:1] + size)
+
+    def _sequence(self, index: int) -> int | None:
+        """Return the sequence of which an image with one row was made, or None."""
+        shape, source = self.draft.shape(index), self._source(index, "reshape")
+        made = source is not None and self.draft.shape(source) == (shape[0], *shape[2:])
+        return source if made else None
 
     def _global(self, index: int, count: int) -> int:
         """Return the mean of every channel over ``count`` axes, which stay with one entry each."""
@@ -406,11 +435,11 @@ class _Rewriter:
 
     def _pooled(self, op: str, index: int, attributes: dict[str, Any]) -> int:
         """Write pooling of images with one row, made of sequences, as pooling of sequences."""
-        shape, source = self.draft.shape(index), self._source(index, "reshape")
+        source = self._sequence(index)
         listed = [name for name in attributes if name != "count_padding"]
         row = len(attributes["kernel"]) == 2 and attributes["kernel"][0] == 1
-        row = row and not any(attributes["padding"][0]) and source is not None
-        if not row or source is None or self.draft.shape(source) != (shape[0], *shape[2:]):
+        row = row and not any(attributes["padding"][0])
+        if not row or source is None:
             return self.draft.add(op, (index,), attributes)
         flat = attributes | {name: attributes[name][1:] for name in listed}
         pooled = self.draft.add(op, (source,), flat)

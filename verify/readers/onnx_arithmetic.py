@@ -35,7 +35,6 @@ _BOUNDED_BY: dict[tuple[object, object], str] = {
     (0, 6): "relu6",
     (0, None): "relu",
 }
-_LARGEST_POWER = 8
 
 
 def _activation(draft: Draft, call: Call, text: str) -> Flow:
@@ -256,14 +255,7 @@ def _negated(draft: Draft, call: Call) -> Flow:
 def _power(draft: Draft, call: Call) -> Flow:
     flow, exponent = call.flow(0), call.known(1)
     k = exponent.number() if _is_number(exponent, draft.shape(flow.node)) else None
-    if k is None or k.denominator != 1 or not 1 <= k <= _LARGEST_POWER:
-        raise InputError(
-            f"expected a whole power from 1 to {_LARGEST_POWER} that is no parameter, but got "
-            f"{k if k is not None else 'a tensor'}"
-        )
-    if k == 1:
-        return flow
-    return _activation(draft, call, "square" if k == 2 else f"z**{k}")
+    return Flow(draft.power(flow.node, k))
 
 
 def _prelu(draft: Draft, call: Call) -> Flow:
