@@ -19,7 +19,6 @@ from verify_kernels._rounding import (
     down,
     down_array,
     float_down,
-    float_up,
     gamma,
     norm_up,
     sqrt_up,
