@@ -232,11 +232,13 @@ REFUSED = {
     "infinite upper bound": ([node("Clip", ["x", "", "minus"])], "finite"),
     "flattening of the batch": ([node("Flatten", ["x"], axis=-2)], "batch axis"),
     "one name twice": ([node("Split", ["x"], ["y", "y"], axis=1)], "a new name"),
+    "padding without end": ([node("Pad", ["x", "far"])], "entries of one sample"),
     "one axis twice": ([node("Pad", ["x", "pads", "", "axes"])], "different axes"),
 }  # fmt: skip
 BESIDE = {
     "two": I(2), "eye": np.eye(4, dtype=np.int64), "large": I(300), "byte": I(200, np.uint8),
     "inf": I(np.inf), "minus": I(-np.inf), "pads": I([1, 2, 3, 4]), "axes": I([1, -1]),
+    "far": I([0, 0, 0, 2**27]),
 }  # fmt: skip
 
 

@@ -39,6 +39,8 @@ _ROOTS_OF_TWO_OVER_PI = frozenset({Fraction("0.7978845608028654"), Fraction("0.7
 _CUBIC = Fraction("0.044715")
 _HALF = Fraction(1, 2)
 _LARGEST_POWER = 8
+MAX_ENTRIES = 2**25
+"""Of the values of one sample: 256 MiB, where a short file can ask for any size by padding."""
 FREE = 2**24
 """Numbers that operations may make beyond those that a file stores: 128 MiB."""
 Tensors = Mapping[str, tuple[str, Array]]
@@ -144,7 +146,11 @@ class Draft:
         else:
             slots = {slot: tuple(map(int, values.shape)) for slot, (_, values) in stored.items()}
             shape = shape_after(op, shapes, given, slots)
-        check_shape(shape, f"operation {op}")
+        if check_shape(shape, f"operation {op}") > MAX_ENTRIES:
+            raise InputError(
+                f"operation {op}: expected at most {MAX_ENTRIES} entries of one sample, but got "
+                f"{shape}"
+            )
         self.spend(sum(values.size for _, values in stored.values()))
         self.steps.append(Step(op, tuple(inputs), given, stored, shape))
         return len(self.steps) - 1
