@@ -94,6 +94,14 @@ class Graph:
         plain = node.op == "linear" and len(node.shape) == 1
         return place if plain else None
 
+    def needed(self, place: int) -> list[int]:
+        """Return the indices of a node and of all that it depends on, inputs first."""
+        found = {place}
+        for k in range(place, -1, -1):  # inputs come before their users
+            if k in found:
+                found.update(self.nodes[k].inputs)
+        return sorted(found)
+
     @staticmethod
     def _belongs_to_loss(node: Node) -> bool:
         final = node.op == "activation" and node.attributes["activation"].name == "sigmoid"

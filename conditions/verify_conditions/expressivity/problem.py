@@ -81,7 +81,7 @@ class Problem:
     def hidden(self) -> tuple[str, ...]:
         """The roles of the hidden tensors, statistics of batch norms excluded."""
         roles: list[str] = []
-        for k in sorted(ancestors(self.graph, self.place)):
+        for k in self.graph.needed(self.place):
             node = self.graph.nodes[k]
             roles += [r for slot, r in node.parameters.items() if slot not in ("mean", "variance")]
         return tuple(roles)
@@ -90,17 +90,6 @@ class Problem:
     def fits(self) -> bool:
         """Whether Z has at least as many columns as rows; without, its rank is below n."""
         return self.n <= self.width + int(self.ones)
-
-
-def ancestors(graph: Graph, place: int) -> set[int]:
-    """Return a node and all that it depends on."""
-    found, queue = {place}, [place]
-    while queue:
-        for k in graph.nodes[queue.pop()].inputs:
-            if k not in found:
-                found.add(k)
-                queue.append(k)
-    return found
 
 
 def prepare(

@@ -28,7 +28,6 @@ from verify_kernels.exact_forward.walk import (
     apply,
     entries_read,
     key_of,
-    needed,
     values_at,
 )
 from verify_kernels.forward.inputs import Inputs
@@ -74,7 +73,7 @@ def rational_features(graph: Graph, place: int, inputs: Inputs) -> RationalFeatu
 
 def fraction_work(graph: Graph, place: int) -> int:
     """Return how many numbers an evaluation at one sample handles, weights apart."""
-    return sum(entries_read(graph, graph.nodes[k]) for k in needed(graph, place))
+    return sum(entries_read(graph, graph.nodes[k]) for k in graph.needed(place))
 
 
 def matrix_rows(found: Objects, samples: int) -> Objects:

@@ -32,7 +32,6 @@ from verify_kernels.exact_forward.walk import (
     apply,
     entries_read,
     key_of,
-    needed,
     values_at,
 )
 from verify_kernels.forward.inputs import Inputs
@@ -126,7 +125,7 @@ def residue_features(graph: Graph, place: int, inputs: Inputs, prime: int) -> Re
 
 def _not_polynomial(graph: Graph, place: int) -> Activation | None:
     """Return an activation on the way to a node that `piecewise` refuses, before any work."""
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         node = graph.nodes[k]
         if node.op == "activation" and not is_piecewise_polynomial(node.attributes["activation"]):
             found: Activation = node.attributes["activation"]
@@ -136,7 +135,7 @@ def _not_polynomial(graph: Graph, place: int) -> Activation | None:
 
 def _group(graph: Graph, place: int) -> int:
     """Return how many samples are evaluated together."""
-    most = max(entries_read(graph, graph.nodes[k]) for k in needed(graph, place))
+    most = max(entries_read(graph, graph.nodes[k]) for k in graph.needed(place))
     return max(1, _MOST_ENTRIES // max(1, most))
 
 

@@ -122,7 +122,7 @@ def values_at(graph: Graph, place: int, first: Value, step: Step) -> Value:
     Raises:
         OutsideError: the arithmetic cannot hold it.
     """
-    users = needed(graph, place)
+    users = readers(graph, place)
     kept: dict[int, Value] = {}
     for k in sorted(users):
         node = graph.nodes[k]
@@ -134,7 +134,7 @@ def values_at(graph: Graph, place: int, first: Value, step: Step) -> Value:
     return kept[place]
 
 
-def needed(graph: Graph, place: int) -> dict[int, int]:
+def readers(graph: Graph, place: int) -> dict[int, int]:
     """Return the nodes that a node depends on, itself included, with the number of readers."""
     users = {place: 1}
     for k in range(place, -1, -1):

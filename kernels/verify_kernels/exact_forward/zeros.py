@@ -23,7 +23,6 @@ from verify_kernels.exact_forward.walk import (
     Move,
     OutsideError,
     apply,
-    needed,
     values_at,
 )
 from verify_kernels.forward.inputs import Inputs
@@ -65,7 +64,7 @@ def _last_rectified(graph: Graph, place: int) -> frozenset[int]:
             found.add(k)
         else:
             open_nodes += node.inputs
-    return frozenset(found & set(needed(graph, place)))
+    return frozenset(found & set(graph.needed(place)))
 
 
 class Zeros(Arithmetic):

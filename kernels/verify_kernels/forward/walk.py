@@ -46,7 +46,7 @@ class Pass:
         self.graph, self.place, self.backend = graph, place, backend
         self.xp = _array_module(backend) if xp is None else xp
         self.count, self.rows = 0, 0
-        self.needed = _needed(graph, place)
+        self.needed = graph.needed(place)
         self.maps: dict[int, Any] = {}
         self._users: dict[int, int] = {}
 
@@ -106,16 +106,6 @@ class Pass:
         """Return a stored tensor of a node, or None."""
         role = node.parameters.get(slot)
         return None if role is None else self.graph.stored[role]
-
-
-def _needed(graph: Graph, place: int) -> list[int]:
-    seen, stack = set(), [place]
-    while stack:
-        k = stack.pop()
-        if k not in seen:
-            seen.add(k)
-            stack += graph.nodes[k].inputs
-    return sorted(seen)
 
 
 def _users(graph: Graph, needed: list[int]) -> dict[int, int]:

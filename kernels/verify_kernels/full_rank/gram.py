@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from verify_kernels.forward.features import Features
 
 SMALL = 16
+CHEAP_ROWS = 512  # a second factorisation of this size takes some milliseconds
 PRODUCTS = "matrix products are conventional (checked by a self-test, not proved)"
 
 # Without an aim the lower end is tried at these fractions of the Rayleigh quotient.
@@ -88,7 +89,8 @@ def enclose_gram_smallest(
         features: the enclosure; M is its middle, shape (n, m), n >= 1, finite.
         ones: whether the column of ones is appended to M.
         backend: which product, factorisation and bound; every one is rigorous.
-        aim: the number at which a statement turns, rho^2: one proof above it ends the work.
+        aim: the number at which a statement turns, rho^2: one proof above it ends the work,
+            up to one attempt to show a wider margin.
         with_witness: whether the integer factor that replays lambda_min >= lo is made.
 
     Returns:
@@ -133,8 +135,9 @@ def _enclose(
     if turn is not None:
         factor = _factor_above(gram, turn, module)
         if factor is not None:
-            high = min(high, _rayleigh_up(M, _inverse_iteration(factor), gram))
-            return _evidence(turn, max(high, turn), unit, factor if with_witness else None)
+            high = max(turn, min(high, _rayleigh_up(M, _inverse_iteration(factor), gram)))
+            low, factor = _raised(gram, turn, high, factor, module)
+            return _evidence(low, high, unit, factor if with_witness else None)
     low = ETA  # the claim is strict: a factor proves more than nothing
     factor = _factor_above(gram, low, module)
     if factor is None:
@@ -151,6 +154,17 @@ def _enclose(
             low, factor = high * fraction, tried
             break
     return _evidence(low, max(low, high), unit, factor if with_witness else None)
+
+
+def _raised(
+    gram: _Gram, low: float, high: float, factor: Array, module: ModuleType
+) -> tuple[float, Array]:
+    """Try half the upper end too where that costs little, for a margin that tells something."""
+    if gram.upper.shape[0] <= CHEAP_ROWS and high / 2.0 > low:
+        tried = _factor_above(gram, high / 2.0, module)
+        if tried is not None:
+            return high / 2.0, tried
+    return low, factor
 
 
 def _gram(M: Array, module: ModuleType) -> _Gram:

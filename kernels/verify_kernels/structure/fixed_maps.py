@@ -68,20 +68,9 @@ def check_roles(graph: Graph, frozen: frozenset[str] | None) -> None:
             raise InputError(f"frozen: expected one of {', '.join(graph.stored)}, but got {role!r}")
 
 
-def needed(graph: Graph, place: int) -> list[int]:
-    """Return the nodes that a node depends on, itself included, in order."""
-    found, stack = set(), [place]
-    while stack:
-        k = stack.pop()
-        if k not in found:
-            found.add(k)
-            stack += graph.nodes[k].inputs
-    return sorted(found)
-
-
 def per_sample(graph: Graph, place: int) -> str:
     """Return why features are no function of the sample and the weights alone, or ''."""
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         node = graph.nodes[k]
         if node.op == "dropout" or (node.op == "batch_norm" and node.attributes["training"]):
             return f"{node.name} in training form depends on the batch or on chance"
@@ -106,7 +95,7 @@ def find_frontier(
         InputError: ``frozen`` names a role that is not stored.
     """
     check_roles(graph, frozen)
-    order = needed(graph, place)
+    order = graph.needed(place)
     known: dict[int, ExactArray] = {}
     notes: list[str] = []
     for k in order:
@@ -133,7 +122,7 @@ def find_frontier(
 
 
 def _depends(graph: Graph, k: int) -> bool:
-    return any(graph.nodes[j].op == "input" for j in needed(graph, k))
+    return any(graph.nodes[j].op == "input" for j in graph.needed(k))
 
 
 def _live(

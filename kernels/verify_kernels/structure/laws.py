@@ -9,7 +9,6 @@ from verify.network import Activation, Graph
 from verify.verdict import Truth
 from verify_kernels.activation_analysis import analyse
 from verify_kernels.structure.analytic import exponents
-from verify_kernels.structure.fixed_maps import needed
 from verify_kernels.structure.polynomial import adds_constant
 
 _LINEAR = ("linear", "conv", "batch_norm", "average_pool", "adaptive_average_pool", "mean",
@@ -68,7 +67,7 @@ def law_of(
         variables: nodes whose values together are the sample x that is scaled.
     """
     known = dict.fromkeys(variables, Law(-1, 1))
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         if k not in known:
             known[k] = _after(graph, k, [known[j] for j in graph.nodes[k].inputs], frozen)
     return known[place]

@@ -24,7 +24,7 @@ from verify_kernels.structure.exact_arrays import (
     largest,
     over,
 )
-from verify_kernels.structure.fixed_maps import find_frontier, needed, per_sample
+from verify_kernels.structure.fixed_maps import find_frontier, per_sample
 
 MAX_DEGREE = 512
 # Above these the exact rank of the n x n matrix costs more than some seconds.
@@ -66,7 +66,7 @@ def monomial_degrees(
         The degrees, or None if some operation is not polynomial or the degree exceeds 512.
     """
     known: dict[int, Degrees] = dict.fromkeys(variables, frozenset({1}))
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         if k not in known:
             found = _after(graph, k, [known.get(j) for j in graph.nodes[k].inputs], frozen)
             if found is not None and max(found, default=0) <= MAX_DEGREE:

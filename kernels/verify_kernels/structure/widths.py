@@ -10,7 +10,7 @@ from verify.evidence import Evidence, Witness
 from verify.network import Graph
 from verify.network.graph import Node
 from verify_kernels.forward.inputs import Inputs
-from verify_kernels.structure.fixed_maps import find_frontier, needed, per_sample
+from verify_kernels.structure.fixed_maps import find_frontier, per_sample
 from verify_kernels.structure.polynomial import adds_constant, varying
 
 _LINEAR = ("linear", "conv", "batch_norm", "average_pool", "adaptive_average_pool", "mean",
@@ -47,7 +47,7 @@ def rank_bound_by_width(
         return Evidence(Enclosure.unbounded(), why_open=reason)
     values = find_frontier(graph, place, inputs, frozen)
     columns = dict(zip(values.values, varying(values.rows()), strict=True))
-    sizes = {k: math.prod(graph.nodes[k].shape) for k in needed(graph, place)}
+    sizes = {k: math.prod(graph.nodes[k].shape) for k in graph.needed(place)}
     sizes |= {k: each.shape[1] for k, each in columns.items()}
     sources, constant = _sources(graph, place, frozen, columns, sizes)
     bound = sum(sizes[k] for k in sources) + int(bias or constant)
@@ -76,7 +76,7 @@ def _sources(
 ) -> tuple[Sources, bool]:
     """Return nodes whose entries span the features, and whether the constant is needed."""
     known: dict[int, tuple[Sources, bool]] = {k: (frozenset({k}), False) for k in variables}
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         if k in known:
             continue
         node = graph.nodes[k]

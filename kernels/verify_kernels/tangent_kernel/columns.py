@@ -16,7 +16,6 @@ from verify_kernels.tangent_kernel.walk import (
     Value,
     backward,
     by_sample,
-    needed,
     standardised,
 )
 
@@ -59,7 +58,7 @@ def trained_slots(graph: Graph, place: int, frozen: frozenset[str]) -> dict[int,
         if fixed & set(group):
             fixed |= set(group)
     found: dict[int, frozenset[str]] = {}
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         node = graph.nodes[k]
         learnt = {"weight", "bias", "value"} & set(node.parameters)
         slots = frozenset(slot for slot in learnt if node.parameters[slot] not in fixed)

@@ -12,7 +12,7 @@ from flint import fmpq, fmpq_mat
 from verify.network import Graph
 from verify_kernels.tangent_kernel.columns import collect, trained_slots
 from verify_kernels.tangent_kernel.rationals import EXACT, ObjectGram, Rationals
-from verify_kernels.tangent_kernel.walk import OpenError, forward, needed, output_place
+from verify_kernels.tangent_kernel.walk import OpenError, forward, output_place
 
 WORK = 50_000_000  # products of rationals
 ORDER = 250
@@ -27,7 +27,7 @@ def require_small(graph: Graph, samples: int, order: int = ORDER, work: int = WO
     place = output_place(graph)
     rows = samples * math.prod(graph.nodes[place].shape)
     total = 0
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         node = graph.nodes[k]
         weight = node.parameters.get("weight")
         each = 1 if weight is None else math.prod(graph.stored[weight].shape[1:])
@@ -44,7 +44,7 @@ def require_rational(graph: Graph) -> None:
     Raises:
         OpenError: one is there.
     """
-    for k in needed(graph, output_place(graph)):
+    for k in graph.needed(output_place(graph)):
         node = graph.nodes[k]
         if node.op == "activation" and node.attributes["activation"].name not in EXACT:
             raise OpenError(f"{node.attributes['activation']} is not rational")

@@ -34,7 +34,6 @@ from verify_kernels.tangent_kernel.columns import collect, count_parameters, tra
 from verify_kernels.tangent_kernel.walk import (
     OpenError,
     forward,
-    needed,
     output_place,
     require_supported,
 )
@@ -122,7 +121,7 @@ def enclose_tangent_gram(
 
 
 def _require_memory(graph: Graph, place: int, n: int, outputs: int, memory: int) -> None:
-    nodes = [graph.nodes[k] for k in needed(graph, place)]
+    nodes = [graph.nodes[k] for k in graph.needed(place)]
     sizes = [math.prod(node.shape) for node in nodes]
     windows = [
         math.prod(graph.stored[node.parameters["weight"]].shape[1:])

@@ -102,22 +102,13 @@ def output_place(graph: Graph) -> int:
     return len(graph.nodes) - 1 if last is None else last
 
 
-def needed(graph: Graph, place: int) -> list[int]:
-    """Return the nodes that a node depends on, itself included, inputs first."""
-    found = {place}
-    for k in range(place, -1, -1):
-        if k in found:
-            found.update(graph.nodes[k].inputs)
-    return sorted(found)
-
-
 def require_supported(graph: Graph, place: int) -> None:
     """Refuse operations whose derivative is not written here.
 
     Raises:
         OpenError: one is there.
     """
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         node = graph.nodes[k]
         if node.op not in SUPPORTED:
             raise OpenError(f"the derivative of {node.op} is not enclosed ({node.name})")
@@ -137,7 +128,7 @@ def forward(graph: Graph, place: int, inputs: Any, arithmetic: Arithmetic) -> Sw
     inputs.require_some("tangent kernel")
     require_supported(graph, place)
     sweep = Sweep(graph, place, arithmetic, len(inputs.values))
-    for k in needed(graph, place):
+    for k in graph.needed(place):
         node = graph.nodes[k]
         if node.op == "input":
             sweep.values[k] = arithmetic.samples(inputs.values, Fraction(inputs.divisor))
@@ -232,7 +223,7 @@ def backward(sweep: Sweep, trained: Mapping[int, frozenset[str]], visit: Visit) 
     """
     graph, arithmetic = sweep.graph, sweep.arithmetic
     below = {k for k in trained}
-    for k in needed(graph, sweep.place):
+    for k in graph.needed(sweep.place):
         if any(j in below for j in graph.nodes[k].inputs):
             below.add(k)
     if sweep.place not in below:
@@ -240,7 +231,7 @@ def backward(sweep: Sweep, trained: Mapping[int, frozenset[str]], visit: Visit) 
     m_y = sweep.outputs
     seed = np.tile(np.eye(m_y), (sweep.count, 1)).reshape(-1, *graph.nodes[sweep.place].shape)
     waiting: dict[int, Value] = {sweep.place: arithmetic.stored(seed)}
-    for k in reversed(needed(graph, sweep.place)):
+    for k in reversed(graph.needed(sweep.place)):
         s = waiting.pop(k, None)
         if s is None:
             continue
