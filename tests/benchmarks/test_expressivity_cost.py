@@ -33,8 +33,7 @@ def draw(sigma, n, widths):
     rng = np.random.default_rng(0)
     gain = math.sqrt(2.0) if sigma == "relu" else 1.0
     weights = [
-        gain * rng.standard_normal((b, a)) / math.sqrt(a)
-        for a, b in itertools.pairwise(widths)
+        gain * rng.standard_normal((b, a)) / math.sqrt(a) for a, b in itertools.pairwise(widths)
     ]
     biases = [0.1 * rng.standard_normal(len(weight)) for weight in weights]
     weights.append(rng.standard_normal((1, widths[-1])))
