@@ -196,7 +196,7 @@ def test_canonical_nodes_of_the_residual_network(tmp_path):
 
 def test_a_perceptron_is_recognised_as_one(tmp_path):
     module = nn.Sequential(nn.Flatten(), nn.Linear(6, 5), nn.ReLU(), nn.Linear(5, 4, bias=False),
-                           nn.Tanh(), nn.Linear(4, 3), nn.Softmax(1))  # fmt: skip
+                           nn.Tanh(), nn.Linear(4, 3))  # fmt: skip
     graph = read(tmp_path, onnx_bytes(module.eval(), torch.rand(4, 2, 3), "legacy")).network
     found = recognise(graph)
     assert found.family == "feedforward"
