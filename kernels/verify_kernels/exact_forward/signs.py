@@ -128,13 +128,15 @@ def mul(a: Enclosed, b: Enclosed) -> Enclosed:
 def div(a: Enclosed, b: Enclosed) -> Enclosed:
     """Return a / b: (R_a + |A/B| R_b)/(|B| - R_b) + u |fl(A/B)| + eta.
 
-    No bound where b may be 0.
+    Quotients are formed first: a product that underflows would be divided by a small number. No
+    bound where b may be 0.
     """
     mid = a.mid / b.mid
     least = down_array(np.abs(b.mid) - b.radius)
     ratio = outward(np.abs(mid))
     certain = (least > 0.0) & np.isfinite(b.mid)
-    radius = (a.radius + ratio * b.radius) / np.where(certain, least, np.nan)
+    least = np.where(certain, least, np.nan)
+    radius = outward(a.radius / least) + ratio * outward(b.radius / least)
     return Enclosed(mid, outward(radius + U * ratio))
 
 
