@@ -88,8 +88,8 @@ def test_sums_and_products_of_rows_enclose_what_the_ends_give() -> None:
         values = []
         for row in told:
             for w in weight.tolist():
-                terms = [[Fraction(v) * end for end in pair] for v, pair in zip(w, row)]  # noqa: B905
-                values.append([sum(map(min, terms), Fraction(0)), sum(map(max, terms), Fraction(0))])
+                terms = [[Fraction(v) * end for end in row[i]] for i, v in enumerate(w)]
+                values.append([sum(map(each, terms), Fraction(0)) for each in (min, max)])
         require_inside(products, values)
 
 
