@@ -159,10 +159,7 @@ def test_signs_inside_the_radius_are_open() -> None:
 
 
 def test_one_constant_unit_without_a_column_of_ones_is_a_column() -> None:
-    b = GraphBuilder()
-    hidden = {"weight": ("W", np.array([[0.0], [1.0]])), "bias": ("b", np.array([1.0, 0.0]))}
-    place = b.add("linear", (b.input((1,)),), {}, hidden)
-    place = b.add("activation", (place,), {"activation": Activation.parse("tanh")})
-    graph = b.build(b.add("linear", (place,), {}, {"weight": ("V", np.zeros((1, 2)))}))
-    inputs = Inputs.of(np.array([[1.0], [2.0]]), (1,))
-    assert deficiency_at_these_weights(graph, place, inputs, ones=False).enclosure().hi == 2
+    """On one sample every unit is constant, and the row is not zero."""
+    graph, place = single_layer(np.array([[1.0], [2.0]]), "tanh")
+    inputs = Inputs.of(np.array([[1.0]]), (1,))
+    assert deficiency_at_these_weights(graph, place, inputs, ones=False).enclosure().hi == 1

@@ -114,6 +114,16 @@ def test_integers_at_the_end_of_64_bits_do_not_wrap_around(name: str) -> None:
     assert wide or name in ("relu6", "hardtanh")
 
 
+@pytest.mark.parametrize("name", ["hardtanh", "relu6"])
+def test_clipping_of_tiny_numbers_is_exact(name: str) -> None:
+    """Over the common denominator the ends are far longer than the numbers."""
+    X = np.array([[2.0**-200, -3 * 2.0**-200], [7 * 2.0**-200, 0.0]])
+    graph, place = Net(2).act(name).features()
+    (found,) = find_frontier(graph, place, Inputs.of(X, (2,)), frozenset(graph.stored)).rows()
+    true = np.maximum(X, 0.0) if name == "relu6" else X
+    assert found.fractions().ravel().tolist() == [Fraction(v) for v in true.ravel().tolist()]
+
+
 def test_columns_that_one_result_reads_are_read() -> None:
     """Of three results one is used: a matrix still reads all of the sample."""
     X = np.array([[1.0, 2.0], [3.0, 4.0]])
@@ -153,7 +163,9 @@ def test_a_sample_that_one_of_two_fixed_maps_sends_to_zero_is_not_zero() -> None
     net.add("linear", {}, {"weight": np.ones((4, 2))})
     net.add("add", reads=(net.place, second)).act("tanh")
     inputs = Inputs.of(np.eye(2), (2,))
-    found = rank_bound_by_symmetry(*net.features(), inputs, frozenset({"linear1.weight"}), False)
+    graph, place = net.features()
+    frozen = frozenset(role for role, values in graph.stored.items() if values.shape == (1, 2))
+    found = rank_bound_by_symmetry(graph, place, inputs, frozen, False)
     assert found.enclosure().hi >= 2
 
 

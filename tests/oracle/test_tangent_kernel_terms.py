@@ -16,6 +16,8 @@ from verify_kernels.tangent_kernel.aligned_targets import alignment
 from verify_kernels.tangent_kernel.balls import FloatBalls
 from verify_kernels.tangent_kernel.gram import FloatGram
 from verify_kernels.tangent_kernel.linear_maps import linear_map
+from verify_kernels.tangent_kernel.walk import OpenError
+from verify_kernels.tangent_kernel.wide_balls import prove_nonsingular
 from verify_kernels.two_layer.midrad import MidRad
 
 
@@ -55,6 +57,41 @@ def test_a_radius_in_the_direction_of_the_largest_midpoint_counts_twice() -> Non
     total.add_rows(MidRad(np.eye(4), rad))
     mid, error = total.finish()
     assert abs(1 + Fraction(2 * r + r * r) - Fraction(mid[0, 0])) <= Fraction(error)
+
+
+@pytest.mark.parametrize("way", ["rows", "derivatives", "values"])
+def test_sums_that_lose_every_small_term(way: str) -> None:
+    """Between ones stand squares below half an ulp of any sum that holds a one."""
+    row = np.full((16, 256), 2.0**-26.6)
+    row[:, :16] = 1.0
+    row, one, total = row.reshape(1, -1), np.ones((4, 1)), FloatGram(4, 1)
+    many = MidRad.exact(np.repeat(row, 4, axis=0))
+    if way == "rows":
+        total.add_rows(many)
+    elif way == "derivatives":
+        total.add_outer(many, MidRad.exact(one), ones=False)
+    else:
+        total.add_outer(MidRad.exact(one), many, ones=False)
+    mid, error = total.finish()
+    true = sum((v * v for v in exact(row)), Fraction(0))  # every entry of K
+    assert abs(true - Fraction(mid[0, 0])) <= Fraction(error)
+
+
+def test_radii_beside_equal_rows_count_with_the_norm_of_the_kernel() -> None:
+    """Its norm is four times its largest entry: (1 + r)^2 - 1 in all of 4 x 4 entries."""
+    r, total = 2.0**-10, FloatGram(4, 1)
+    total.add_rows(MidRad(np.ones((4, 1)), np.full((4, 1), r)))
+    mid, error = total.finish()
+    assert (mid == 1.0).all()
+    assert 4 * Fraction(2 * r + r * r) <= Fraction(error)
+
+
+def test_balls_prove_no_singular_kernel_nonsingular() -> None:
+    net = Feedforward((np.ones((2, 1)), np.ones((1, 2))), (None, None), (Activation.parse("tanh"),))
+    singular = Inputs.of(np.array([[0.3], [-0.3]]), (1,))  # odd: the rows of J are opposite
+    with pytest.raises(OpenError, match="not told apart from 0"):
+        prove_nonsingular(net.graph(), singular)
+    assert prove_nonsingular(net.graph(), Inputs.of(np.array([[0.3], [0.7]]), (1,))) > 0
 
 
 def linear_node(weight: np.ndarray) -> tuple[Any, Any]:
