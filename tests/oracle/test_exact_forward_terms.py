@@ -13,9 +13,11 @@ from verify.network import Activation, Graph, GraphBuilder
 from verify_kernels.exact_forward import signs
 from verify_kernels.exact_forward.dead_units import dead_units
 from verify_kernels.exact_forward.deficiency import deficiency_at_these_weights
-from verify_kernels.exact_forward.residues import float_near
+from verify_kernels.exact_forward.rational import rational_features
+from verify_kernels.exact_forward.residues import float_near, residue_features
 from verify_kernels.exact_forward.signs import Enclosed
 from verify_kernels.forward.inputs import Inputs
+from verify_kernels.full_rank.primes import choose_prime
 
 NUMBERS = [0.0, 1.0, -3.0, 0.1, 1 / 3, -1e16 / 3, 2.0**-1074, -3e-310, 1.1e-160, 7e150]
 RADII = [0.0, 2.0**-1074, 1e-20, 0.5, 2.0]
@@ -163,3 +165,36 @@ def test_one_constant_unit_without_a_column_of_ones_is_a_column() -> None:
     graph, place = single_layer(np.array([[1.0], [2.0]]), "tanh")
     inputs = Inputs.of(np.array([[1.0]]), (1,))
     assert deficiency_at_these_weights(graph, place, inputs, ones=False).enclosure().hi == 1
+
+
+def test_units_that_agree_modulo_the_prime_are_not_constant() -> None:
+    p = float(choose_prime(1024))
+    graph, place = single_layer(np.array([[1.0]]), "relu")
+    found = dead_units(graph, place, Inputs.of(np.array([[1.0], [1.0 + p]]), (1,)))
+    assert not found.constant.any()
+    assert found.possible == 0
+    found = dead_units(graph, place, Inputs.of(np.array([[p], [2 * p]]), (1,)))
+    assert found.certain == found.possible == 0
+
+
+def test_what_overflowed_has_no_ends() -> None:
+    x = Enclosed(np.array([np.inf, -np.inf, np.nan]), np.zeros(3))
+    assert (x.low == -np.inf).all()
+    assert (x.high == np.inf).all()
+
+
+@pytest.mark.parametrize(
+    "name", ["relu", "abs(z)", "z + abs(z)", "max(z, z**2)", "min(z, 3*z)", "leaky_relu(1/3)"]
+)
+def test_pieces_that_floats_do_not_tell_are_those_of_fractions(name: str) -> None:
+    """Sums of +-2^-60 and 0 beside terms that cancel, in every order."""
+    prime, terms = choose_prime(1024), [1.0, -1.0, 2.0**-60]
+    rows = sorted(set(itertools.permutations(terms)) | set(itertools.permutations([1.0, -1.0, 0])))
+    rows += [[-v for v in row] for row in rows]
+    graph, place = single_layer(np.array(rows), name)
+    inputs = Inputs.of(np.array([[1.0] * 3, [3.0] * 3]), (3,))
+    found = residue_features(graph, place, inputs, prime)
+    exact = rational_features(graph, place, inputs).matrix.entries()
+    true = [int(v.p) * pow(int(v.q), -1, prime) % prime for v in exact]
+    assert found.residues is not None
+    assert [int(v) % prime for v in found.residues.ravel().tolist()] == true

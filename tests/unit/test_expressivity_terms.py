@@ -151,6 +151,7 @@ def test_evidence_is_of_the_weights_it_names(item: Any) -> None:
         given = problem(dead_at_the_stored_weights(), frozen="none")
         found = evidence.witness_binding(item, which).compute(given, effort, None)
         ends[which] = found.enclosure().lo
+        assert found.assumes or item is q.MINOR  # products of floats are taken for granted
     assert ends["random"] > ends["stored"]
     assert ends["stored"] <= (1 if item is q.RANK_P else 0)
 
