@@ -190,3 +190,9 @@ def test_a_witness_names_the_samples_that_were_given() -> None:
     assert sum(v.values()) == 0
     assert sum(value * Fraction(X[i, 0]) for i, value in v.items()) == 0
     assert sum(value * Fraction(y[i]) for i, value in v.items()) != 0
+
+
+@pytest.mark.parametrize(("name", "kink"), KINKS)
+def test_a_point_at_a_kink_has_no_derivative(name: str, kink: int) -> None:
+    with pytest.raises(OpenError, match="kink"):
+        FloatBalls().activate(Activation.parse(name), MidRad.exact(np.full((1, 1), 1.0 * kink)), "")

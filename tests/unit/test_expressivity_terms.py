@@ -106,6 +106,13 @@ def test_a_frozen_bias_counts_unless_a_batch_norm_of_a_layer_has_another() -> No
     assert fact(layer, checklist.FREE, frozenset({"linear1.bias"})) is Truth.PROVED
 
 
+def test_a_layer_whose_biases_are_all_frozen_has_none_that_is_free() -> None:
+    both = frozenset({"linear1.bias", "batch_norm1.bias"})
+    assert fact(norm_of(), checklist.BIASES, both) is Truth.REFUTED
+    for role in both:
+        assert fact(norm_of(), checklist.BIASES, frozenset({role})) is Truth.PROVED
+
+
 def test_training_forms_are_not_spoken_about() -> None:
     slots = {"mean": [0.0, 0.0], "variance": [1.0, 1.0]}
     with pytest.raises(NotApplicable, match="batch norm in training form"):
