@@ -198,3 +198,10 @@ def test_pieces_that_floats_do_not_tell_are_those_of_fractions(name: str) -> Non
     true = [int(v.p) * pow(int(v.q), -1, prime) % prime for v in exact]
     assert found.residues is not None
     assert [int(v) % prime for v in found.residues.ravel().tolist()] == true
+
+
+def test_the_largest_entry_is_certain_beyond_the_radii_only() -> None:
+    mid = np.array([[1.0, 0.999], [1.0, 0.5], [1.0, 1.0], [1.0, 7.0]])
+    radius = np.array([[0.0, 0.01], [0.0, 0.01], [0.0, 0.0], [0.0, np.inf]])
+    _, sure = signs.largest_place(Enclosed(mid, radius), np.ones((4, 2), dtype=bool))
+    assert sure.tolist() == [False, True, True, False]

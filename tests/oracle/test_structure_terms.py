@@ -188,3 +188,18 @@ def test_a_leaky_relu_is_a_polynomial_of_slope_one_only() -> None:
     assert is_polynomial(Activation.parse("leaky_relu(1/4)")) is Truth.REFUTED
     assert exponents(Activation.parse("leaky_relu(1/4)")) is None
     assert exponents(Activation.parse("leaky_relu(1)")) == {1}
+
+
+@pytest.mark.parametrize("kernels", [(1, 2), (2, 1)])
+def test_what_either_of_two_layers_reads_is_read(kernels: tuple[int, int]) -> None:
+    X = np.array([[[1.0, 2.0, 3.0, 4.0]], [[1.0, 5.0, 3.0, 4.0]]])
+    net, outs = Net(1, 4), []
+    sample = net.place
+    for kernel in kernels:
+        net.place = sample
+        told = {"strides": (4,), "padding": ((0, 0),), "dilations": (1,), "groups": 1}
+        net.add("conv", told, {"weight": np.ones((2, 1, kernel))})
+        outs.append(net.place)
+    net.add("add", reads=tuple(outs)).act("tanh")
+    asked = (*net.features(), Inputs.of(X, (1, 4)), None)
+    assert find_merged_samples(*asked).value is not Truth.PROVED
