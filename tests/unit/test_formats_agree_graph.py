@@ -123,8 +123,7 @@ def test_a_residual_network_with_batch_normalisation(tmp_path):
     space = {}
     exec(CODE, space)
     networks = [
-        read_network(path, trust=True).network
-        for path in files(tmp_path, trained(space["Net"](4)))
+        read_network(path, trust=True).network for path in files(tmp_path, trained(space["Net"](4)))
     ]
     found = [told(network) for network in networks]
     for one in found[1:]:
