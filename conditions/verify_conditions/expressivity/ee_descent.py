@@ -10,11 +10,14 @@ alpha = n a, since grad J = (1/n) R_exact^T Z. What is proved of a step:
 with eps from the norms of V, R and R^T M (`step`). alpha <= 1/L_V, so an exact step brings two
 points no farther apart (J is convex, grad J Lipschitz with constant L_V), and after t steps the
 computed V lies within E_t = sum of the eps of the exact iterate from the same start.
+
+Underflow needs no terms of its own. A product of A (p, t) and B (t, q) loses at most t eta/2 in
+an entry, t sqrt(pq) eta/2 in all; `norm_up` puts 4 N omega under its root, so that the norms used
+have a product >= ||A|| ||B|| + 3 t sqrt(pq) omega, and gamma_t >= t u, u omega = eta/2.
 """
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -25,7 +28,6 @@ from verify.errors import InputError
 from verify_conditions.expressivity.ee_loss_values import LossValues, loss_values
 from verify_conditions.expressivity.losses import loss_named
 from verify_kernels._rounding import (
-    ETA,
     Array,
     U,
     add_up,
@@ -37,7 +39,6 @@ from verify_kernels._rounding import (
     norm_up,
     sqrt_up,
     sum_squares_up,
-    tau,
     up,
     up_array,
 )
@@ -150,13 +151,10 @@ class LastLayer:
         """Bound ||V z_i - computed logits of row i||_2 for the exact z_i.
 
         Error bound:
-            gamma_m |M_i||V| and the underflow of m products; r_i ||V|| for the exact features;
-            ||V||_F bounds its spectral norm.
+            gamma_m |M_i||V|; r_i ||V|| for the exact features; ||V||_F bounds its spectral norm.
         """
-        size, m = norm_up(V), self.M.shape[1]
-        lost = mul_up(sqrt_up(float(self.outputs)), self._underflow(m, V, self.M))
-        rounded = up_array(up_array(gamma(m) * self.row_sizes) + self.row_radius)
-        return up_array(up_array(rounded * size) + lost)
+        rounded = up_array(gamma(self.M.shape[1]) * self.row_sizes)
+        return up_array(up_array(rounded + self.row_radius) * norm_up(V))
 
     @np.errstate(all="ignore")
     def enclose(self, V: Array) -> Enclosure:
@@ -175,28 +173,22 @@ class LastLayer:
         Error bound:
             logits: dQ = (gamma_m ||M||_F + rho) ||V||_F; rows: dR = L_l dQ + the loss's own bound;
             R^T M: gamma_n ||R||_F ||M||_F + rho ||R||_F + sigma_max dR; times a; the product by a
-            and the difference u each. Underflow of the products is added. Any summation order.
+            and the difference u each (its underflow is below u norm_up). Any summation order.
+            Logits that left the range of binary64: ||M||_F ||V||_F >= 2^1023, so dR > 2^960
+            exceeds any error of a bounded gradient, and rows of squares are infinite or NaN.
         """
         n, m = self.M.shape
         Q = self.logits(V)
         R, own = self.values.gradient(Q, self.targets)
         G = R.T @ self.M
         moved = V - self.factor * G
-        lost = mul_up(sqrt_up(float(Q.size)), self._underflow(m, V, self.M))
-        dQ = add_up(mul_up(add_up(mul_up(gamma(m), self.size), self.rho), norm_up(V)), lost)
+        dQ = mul_up(add_up(mul_up(gamma(m), self.size), self.rho), norm_up(V))
         dR = add_up(mul_up(self.smoothness, dQ), own)
         rows = norm_up(R)
-        lost = mul_up(sqrt_up(float(V.size)), self._underflow(n, R, self.M))
         dG = add_up(mul_up(gamma(n), rows, self.size), mul_up(self.rho, rows),
-                    mul_up(self.largest, dR), lost)  # fmt: skip
-        if not np.isfinite(Q).all():
-            return moved, math.inf
+                    mul_up(self.largest, dR))  # fmt: skip
         rounding = mul_up(up(2.0 * U), add_up(mul_up(self.factor, norm_up(G)), norm_up(moved)))
-        return moved, add_up(mul_up(self.factor, dG), rounding, up(V.size * ETA))
-
-    def _underflow(self, terms: int, a: Array, b: Array) -> float:
-        top = float(np.max(np.abs(a), initial=0.0))
-        return tau(terms, top, float(np.max(np.abs(b), initial=0.0)))
+        return moved, add_up(mul_up(self.factor, dG), rounding)
 
 
 @np.errstate(all="ignore")
