@@ -228,3 +228,18 @@ def test_the_value_of_squares_counts_its_sums(large, small):
     for loss, c in (("half-squares", Fraction(1, 2)), ("mean-squares", Fraction(1, 127))):
         found = VALUES[loss].enclose(row[None], np.zeros((1, 127)), np.zeros(1))
         assert Fraction(found.lo_float) <= c * value <= Fraction(found.hi_float)
+
+
+@pytest.mark.parametrize("size", [2.0**-538 * 1.4, 2.0**-538 * 1.43])
+def test_the_value_of_squares_counts_underflow(size):
+    """Each of a thousand squares is just below eta/2 and lost, or just above and rounded to eta."""
+    row = np.full((1, 1000), size)
+    found = VALUES["half-squares"].enclose(row, np.zeros((1, 1000)), np.zeros(1))
+    value = 500 * Fraction(size) ** 2
+    assert Fraction(found.lo_float) <= value <= Fraction(found.hi_float)
+
+
+def test_the_gradient_of_cross_entropy_counts_every_sample():
+    away, _ = gradient_error("cross-entropy", np.zeros((1, 3)), np.eye(3)[:1])
+    _, bound = VALUES["cross-entropy"].gradient(np.zeros((MANY, 3)), np.eye(3)[[0] * MANY])
+    assert MANY * away <= exact(bound) ** 2
