@@ -1,0 +1,1 @@
+"""Convergence from given weights: proofs that training reaches zero loss from here."""

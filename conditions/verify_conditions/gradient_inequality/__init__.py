@@ -1,0 +1,1 @@
+"""Gradient inequalities: PL from the tangent kernel, Łojasiewicz from teacher and student."""
