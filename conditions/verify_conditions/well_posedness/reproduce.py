@@ -1,4 +1,4 @@
-"""`verify reproduce implicit-relu` and `verify demo`: train on real digits, then prove.
+"""`verify reproduce well-posedness` and `verify demo`: train on real digits, then prove.
 
 The demo ends in three files that `verify check` reads like anyone else's: the implicit ReLU
 network of Gao et al. (passes), a monotone network (passes, though its norm is far above 1), and the
