@@ -8,9 +8,9 @@ from fractions import Fraction
 from typing import Any
 
 from verify.errors import SettingsError
-from verify.exact import parse_exact
-from verify.network import Feedforward, Graph, TwoLayer
+from verify.network import Graph
 from verify_conditions.expressivity.losses import loss_named
+from verify_conditions.trained_tensors import frozen_roles, positive
 
 SETTINGS = {
     "frozen": "the stored tensors that training does not change: none, or roles separated by "
@@ -29,8 +29,6 @@ UNCONSTRAINED = (
 )
 """What a declaration is taken to say; no file tells it."""
 _SCALE = Fraction(1, 20)
-# Beyond, inputs and perturbations would leave the range of binary64.
-_LARGEST = Fraction(10**100)
 
 
 @dataclass(frozen=True)
@@ -62,53 +60,12 @@ def read(settings: Mapping[str, str], network: Any, graph: Graph) -> Declared:
         loss_named(loss)
     frozen = settings.get("frozen")
     return Declared(
-        None if frozen is None else _roles(frozen, network, graph),
+        None if frozen is None else frozen_roles("expressivity", frozen, network, graph),
         loss,
-        _positive(settings, "input_divisor", Fraction(1)),
+        positive("expressivity", settings, "input_divisor") or Fraction(1),
         _seed(settings.get("seed", "0")),
-        _positive(settings, "scale", _SCALE),
+        positive("expressivity", settings, "scale") or _SCALE,
     )
-
-
-def aliases(network: Any) -> dict[str, str]:
-    """Return the family's own names of tensors, to the roles of the graph."""
-    if isinstance(network, TwoLayer):
-        return {"W": "linear1.weight", "b": "linear1.bias",
-                "a": "linear2.weight", "c": "linear2.bias"}  # fmt: skip
-    if isinstance(network, Feedforward):
-        layers = range(1, len(network.weights) + 1)
-        named = {f"W{k}": f"linear{k}.weight" for k in layers}
-        return named | {f"b{k}": f"linear{k}.bias" for k in layers}
-    return {}
-
-
-def _roles(text: str, network: Any, graph: Graph) -> frozenset[str]:
-    if text.strip() == "none":
-        return frozenset()
-    own, found = aliases(network), set()
-    for part in text.split(","):
-        role = own.get(part.strip(), part.strip())
-        if role not in graph.stored:
-            known = sorted(network.tensors())
-            shown = ", ".join(known[:12]) + (", ..." if len(known) > 12 else "")
-            raise SettingsError(
-                f"--set expressivity.frozen: expected none, or roles among {shown}, "
-                f"but got {part.strip()[:80]!a}"
-            )
-        found.add(role)
-    return frozenset(found)
-
-
-def _positive(settings: Mapping[str, str], key: str, default: Fraction) -> Fraction:
-    if key not in settings:
-        return default
-    value = parse_exact(settings[key], where=f"--set expressivity.{key}")
-    if not 1 / _LARGEST <= value <= _LARGEST:
-        raise SettingsError(
-            f"--set expressivity.{key}: expected a positive number between 1e-100 and 1e100, "
-            f"but got {settings[key][:80]!a}"
-        )
-    return value
 
 
 def _seed(text: str) -> int:

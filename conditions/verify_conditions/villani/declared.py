@@ -12,6 +12,7 @@ from fractions import Fraction
 
 from verify.errors import SettingsError
 from verify.exact import parse_exact
+from verify_conditions.square_loss import SCALES
 
 SETTINGS = {
     "outer": "whether the outer layer a is trained: frozen or trained",
@@ -33,12 +34,7 @@ SETTINGS = {
     "init": "initial law: gaussian(standard deviation), compact or point",
     "epsilon": "accuracy for the time that the diffusion needs; needs s and a gaussian init",
 }
-SQUARES = {
-    "half-mean-squares": lambda n: Fraction(1),
-    "mean-squares": lambda n: Fraction(2),
-    "half-sum-squares": lambda n: Fraction(n),
-    "sum-squares": lambda n: Fraction(2 * n),
-}
+SQUARES = ("half-mean-squares", "mean-squares", "half-sum-squares", "sum-squares")
 LOSSES = (*SQUARES, "logistic")
 _GAUSSIAN = re.compile(r"gaussian\((.*)\)")
 _KINDS = ("regularised", "unregularised", "frozen")
@@ -76,7 +72,7 @@ class Declared:
 
     def loss_scale(self, n: int) -> Fraction:
         """The factor in front of half the mean of squares, or of the mean of logistic losses."""
-        return Fraction(1) if self.logistic else SQUARES[self.loss](n)
+        return Fraction(1) if self.logistic else n * SCALES[self.loss](n)
 
     def decays(self) -> list[Fraction]:
         """The factors of the quadratic penalties, one for each kind of trained parameter."""
