@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from verify.enclosure import Enclosure
-from verify_conditions.well_posedness import training
-from verify_conditions.well_posedness.training import enclose_displacement
+from verify_conditions import implicit_relu_training as training
+from verify_conditions.implicit_relu_training import enclose_displacement
 
 
 def exact_square(now, then):

@@ -9,8 +9,10 @@ import pytest
 from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify.verdict import Truth
-from verify_conditions.well_posedness.along_the_run import a_priori_statement, certify_run, rows
-from verify_conditions.well_posedness.training import Parameters, train_implicit_relu
+from verify_conditions.implicit_relu_a_priori import a_priori_statement
+from verify_conditions.implicit_relu_training import Parameters
+from verify_conditions.well_posedness.along_the_run import certify_run, rows
+from verify_conditions.well_posedness.training import train_implicit_relu
 
 
 @pytest.fixture(scope="module")

@@ -8,15 +8,13 @@ import pytest
 
 from verify.errors import InputError
 from verify.network import ReluFeatureInput, ScaledGaussianWeight
-from verify_conditions.well_posedness.training import (
+from verify_conditions.implicit_relu_training import (
     Parameters,
-    digits,
     forward,
     initial_parameters,
     loss_and_gradient,
-    one_hot,
-    train_implicit_relu,
 )
+from verify_conditions.well_posedness.training import digits, one_hot, train_implicit_relu
 
 GAMMA = Fraction(1, 5)
 

@@ -28,6 +28,7 @@ from verify.network import Data
 from verify.readers import read_network
 from verify.verdict import Truth, Verdict
 from verify_conditions.checkpoints import replace_file, save_tensors
+from verify_conditions.implicit_relu_training import Array
 from verify_conditions.reproduction import (
     Echo,
     click_echo,
@@ -48,7 +49,6 @@ from verify_conditions.well_posedness.monotone_training import (
     train_monotone,
 )
 from verify_conditions.well_posedness.training import (
-    Array,
     Digits,
     StepRecord,
     TrainingRun,
