@@ -14,6 +14,7 @@ from verify.network.graph import Graph as Graph
 from verify.network.graph import GraphBuilder as GraphBuilder
 from verify.network.graph import Node as Node
 from verify.network.graph import graph_of as graph_of
+from verify.network.teacher_student import TeacherStudent as TeacherStudent
 from verify.network.two_layer import TwoLayer as TwoLayer
 from verify.network.weights import BoxMonotoneWeight as BoxMonotoneWeight
 from verify.network.weights import LowRankRowScaledWeight as LowRankRowScaledWeight
@@ -27,5 +28,5 @@ from verify.network.weights import SoftplusMonotoneWeight as SoftplusMonotoneWei
 from verify.network.weights import StateWeight as StateWeight
 from verify.network.weights import UpperTriangularWeight as UpperTriangularWeight
 
-Network = Equilibrium | TwoLayer | Feedforward | Graph
+Network = Equilibrium | TwoLayer | Feedforward | Graph | TeacherStudent
 """Every family that can be read."""

@@ -10,6 +10,7 @@ import numpy as np
 from verify.network.activation import Activation
 from verify.network.feedforward import Feedforward
 from verify.network.graph import Graph
+from verify.network.teacher_student import TeacherStudent
 from verify.network.two_layer import TwoLayer
 from verify.network.weights import Array, StateWeight
 
@@ -138,7 +139,7 @@ class StoredCheckpoint:
 
     step: int | None
     name: str
-    network: Equilibrium | TwoLayer | Feedforward | Graph
+    network: Equilibrium | TwoLayer | Feedforward | Graph | TeacherStudent
 
 
 @dataclass(frozen=True)

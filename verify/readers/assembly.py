@@ -15,6 +15,7 @@ from verify.network import (
     Graph,
     Network,
     OpaqueInput,
+    TeacherStudent,
     TwoLayer,
     recognise,
 )
@@ -31,23 +32,28 @@ from verify.readers.layouts import (
     FeedforwardParts,
     Layout,
     Parts,
+    TeacherStudentParts,
     TwoLayerParts,
     View,
 )
 from verify.readers.plain_layouts import IMPLICIT_RELU, PLAIN
 from verify.readers.public_layouts import LAYOUTS as PUBLIC
 from verify.readers.public_layouts import not_covered
+from verify.readers.teacher_student_layout import TEACHER_STUDENT
 from verify.readers.tensors import StoredTensor, TensorBag, render_listing, shown
 from verify.readers.two_layer_layout import TWO_LAYER
 
 LAYOUTS = {
-    layout.name: layout for layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER, FEEDFORWARD, *PUBLIC)
+    layout.name: layout
+    for layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER, TEACHER_STUDENT, FEEDFORWARD, *PUBLIC)
 }
 Group = Mapping[str, StoredTensor]
 # What torch's parametrisations store beside or instead of a parameter that a layout reads.
 _OWN = frozenset(("W", "A", "B", "U", "M", "S", "L", "R", "C", "D", "b", "bias", "d", "f"))
 _PARAMETRISED = re.compile(r"(?:.*\.)?(?:parametrizations\..*|[^.]*_(?:orig|mask|u))")
 _FACTOR = re.compile(r"(?:.*\.)?[^.]+_[vg]")
+# Layouts beside whose tensors the samples may be stored.
+_WITH_DATA = (PLAIN, IMPLICIT_RELU, TWO_LAYER, TEACHER_STUDENT)
 _DATA_NAMES = (("X", "y"), ("data.X", "data.y"))
 
 
@@ -88,7 +94,7 @@ def assemble(bag: TensorBag, declared: Declaration, where: str) -> Assembled:
         return Assembled(chain, _bundled(view, where), rest, chain.family)
     refuse_activations(layout.name, declared)
     activation = _activation(layout, declared)
-    data = _bundled(view, where) if layout in (PLAIN, IMPLICIT_RELU, TWO_LAYER) else None
+    data = _bundled(view, where) if layout in _WITH_DATA else None
     unused = _unused(view, _elsewhere(bag, chosen))
     notes = (f"read as {layout.name}: {layout.tells}", *parts.notes, *unused)
     rest = _check_constants(declared, constants.used, layout.name)
@@ -133,8 +139,12 @@ def _recognised(graph: Graph, declared: Declaration) -> Assembled:
 
 
 def _network(
-    parts: Parts | TwoLayerParts, activation: Activation, notes: tuple[str, ...]
+    parts: Parts | TwoLayerParts | TeacherStudentParts,
+    activation: Activation,
+    notes: tuple[str, ...],
 ) -> Network:
+    if isinstance(parts, TeacherStudentParts):
+        return TeacherStudent(parts.W, parts.W_star, activation, parts.a, parts.a_star, notes)
     if isinstance(parts, TwoLayerParts):
         return TwoLayer(parts.W, parts.a, activation, parts.b, parts.c, notes)
     return Equilibrium(parts.weight, activation, parts.input, parts.readout, notes)
@@ -150,7 +160,7 @@ def check_data_fits(network: Network, data: Data | None, where: str) -> None:
     source = network.input if isinstance(network, Equilibrium) else network
     if data is None or source is None or isinstance(source, OpaqueInput):
         return
-    if isinstance(network, Equilibrium | TwoLayer) and data.X.ndim != 2:
+    if isinstance(network, Equilibrium | TwoLayer | TeacherStudent) and data.X.ndim != 2:
         raise InputError(
             f"{where}: expected samples X of shape (n, {source.dimension}) for this family, but "
             f"got {data.X.shape}; flatten each sample to one row"

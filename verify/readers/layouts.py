@@ -57,6 +57,17 @@ class FeedforwardParts:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, eq=False)
+class TeacherStudentParts:
+    """What the layout of students and teachers builds: W (m, d), W_star (r, d), a, a_star."""
+
+    W: Array
+    W_star: Array
+    a: Array | None = None
+    a_star: Array | None = None
+    notes: tuple[str, ...] = ()
+
+
 @dataclass(eq=False)
 class View:
     """The tensors of one group under one prefix, with shapes and entries checked on access.
@@ -257,7 +268,9 @@ class Layout:
     name: str
     tells: str
     variants: tuple[tuple[str, ...], ...]
-    build: Callable[[View, Constants], Parts | TwoLayerParts | FeedforwardParts]
+    build: Callable[
+        [View, Constants], Parts | TwoLayerParts | TeacherStudentParts | FeedforwardParts
+    ]
     without: tuple[str, ...] = ()
     automatic: str | None = None
     activation: str | None = None
