@@ -11,6 +11,7 @@ from typing import Any
 from verify import registry
 from verify.certificate import Certificate
 from verify_conditions.checkpoints import replace_file
+from verify_conditions.figures import with_figures
 
 Echo = Callable[[str], Any]
 
@@ -56,12 +57,31 @@ def tell_table(rows: Sequence[Mapping[str, str]], say: Echo) -> None:
 
 
 def write_report(
-    certificates: Sequence[Certificate], report: str | Path | None, title: str, say: Echo
+    certificates: Sequence[Certificate],
+    report: str | Path | None,
+    title: str,
+    say: Echo,
+    *,
+    heading: str = "What was measured",
+    figures: Sequence[str] = (),
+    tables: Sequence[str] = (),
 ) -> None:
-    """Write the HTML page of the certificates where one is asked for, and say where it is."""
+    """Write the HTML page of the certificates where one is asked for, and say where it is.
+
+    Args:
+        certificates: shown in order.
+        report: path of the page; nothing is written where it is None.
+        title: of the page.
+        say: takes a line of text.
+        heading: of the last section, which holds the tables and figures, if there are any.
+        figures: markup of `verify_conditions.figures.curves_figure`.
+        tables: markup of `verify_conditions.figures.html_table`.
+    """
     if report is None:
         return
     page: str = registry.load("reports", "html")(certificates, title=title)
+    if figures or tables:
+        page = with_figures(page, heading, figures, tables)
     replace_file(Path(report), page.encode())
     say(f"report: {report}")
 

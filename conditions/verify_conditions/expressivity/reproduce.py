@@ -19,13 +19,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from verify import registry
 from verify.certificate import Certificate, write_certificates
 from verify.enclosure import Measurement
 from verify.errors import InputError
 from verify.verdict import Verdict
 from verify_conditions.checkpoints import replace_file
-from verify_conditions.expressivity.experiment_figures import html_table, loss_figure, with_figures
+from verify_conditions.expressivity.experiment_figures import loss_figure
 from verify_conditions.expressivity.experiment_models import mlp, residual_network
 from verify_conditions.expressivity.experiment_runs import (
     BaseRun,
@@ -36,6 +35,7 @@ from verify_conditions.expressivity.experiment_runs import (
     spread,
 )
 from verify_conditions.expressivity.experiment_tasks import digits, sine_wave, two_moons
+from verify_conditions.figures import html_table
 from verify_conditions.reproduction import (
     Echo,
     click_echo,
@@ -44,6 +44,7 @@ from verify_conditions.reproduction import (
     rounded_down,
     rounded_up,
     tell_table,
+    write_report,
 )
 
 TITLE = "Exploration, a rank proof, exploitation: the EE wrapper"
@@ -123,10 +124,12 @@ def _run(quick: bool, json_dir: str | Path | None, report: str | Path | None, sa
     if json_dir is not None:
         _write(Path(json_dir), cases, found, certificates, {"proofs": proofs, "errors": errors})
         say(f"certificates and ee-wrapper.json: {json_dir}")
-    if report is not None:
-        tables = [html_table("Rank proofs at the switch", proofs), html_table(_ERRORS, errors)]
-        _report(Path(report), cases, first, certificates, tables)
-        say(f"report: {report}")
+    write_report(
+        certificates, report, TITLE, say,
+        heading="Base optimiser and EE wrapper",
+        figures=_figures(cases, first),
+        tables=[html_table("Rank proofs at the switch", proofs), html_table(_ERRORS, errors)],
+    )  # fmt: skip
     say(f"in {time.perf_counter() - started:.0f} s")
     return outcome(unmet, say)
 
@@ -282,15 +285,8 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _report(
-    path: Path,
-    cases: Sequence[Case],
-    runs: Sequence[WrappedRun],
-    certificates: Sequence[Certificate],
-    tables: Sequence[str],
-) -> None:
-    page: str = registry.load("reports", "html")(certificates, title=TITLE)
-    figures = [
+def _figures(cases: Sequence[Case], runs: Sequence[WrappedRun]) -> list[str]:
+    return [
         loss_figure(
             f"{case.name}, seed 0: mean {case.task.loss} loss on the training samples after the "
             "switch (upper end of its enclosure) and its certified bound",
@@ -299,5 +295,3 @@ def _report(
         )
         for case, wrapped in zip(cases, runs, strict=True)
     ]  # fmt: skip
-    shown = with_figures(page, "Base optimiser and EE wrapper", figures, tables)
-    replace_file(path, shown.encode())
