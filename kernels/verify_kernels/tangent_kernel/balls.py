@@ -21,7 +21,7 @@ from verify_kernels.enclosed_products import Balls
 from verify_kernels.full_rank.split_products import product_with_error
 from verify_kernels.interval.kernel import interval_kernel
 from verify_kernels.tangent_kernel.linear_maps import LinearMap
-from verify_kernels.tangent_kernel.walk import OpenError
+from verify_kernels.tangent_kernel.walk import KinkError, OpenError
 from verify_kernels.two_layer.midrad import RAISE, MidRad
 
 _KINKS = {
@@ -86,7 +86,8 @@ class FloatBalls:
         """Enclose values and derivatives.
 
         Raises:
-            OpenError: an argument that may be at a kink, or numbers out of range.
+            KinkError: an argument that may be at a kink.
+            OpenError: numbers out of range.
         """
         lo, hi = x.ends()
         if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
@@ -95,7 +96,7 @@ class FloatBalls:
             apart = (lo > high) | (hi < low)
             if not apart.all():
                 place = [int(k) for k in np.argwhere(~apart)[0]]
-                raise OpenError(
+                raise KinkError(
                     f"argument {place[1:]} of {name} at sample {place[0]} is not told apart from "
                     f"the kink of {activation}, where the Jacobian does not exist"
                 )

@@ -12,7 +12,7 @@ from flint import fmpq
 from verify.network import Activation
 from verify_kernels._rounding import Array
 from verify_kernels.tangent_kernel.linear_maps import LinearMap
-from verify_kernels.tangent_kernel.walk import OpenError
+from verify_kernels.tangent_kernel.walk import KinkError, OpenError
 
 EXACT = frozenset({"relu", "leaky_relu", "abs", "hardtanh", "relu6", "identity", "square"})
 """Activations whose values and derivatives are rational."""
@@ -55,7 +55,8 @@ class Rationals:
         """Return values and derivatives.
 
         Raises:
-            OpenError: an argument at a kink, or an activation that is not rational.
+            KinkError: an argument at a kink.
+            OpenError: an activation that is not rational.
         """
         if activation.name not in EXACT:
             raise OpenError(f"{activation} is not rational")
@@ -64,7 +65,7 @@ class Rationals:
             found = _at(activation, fmpq(z))
             if found is None:
                 place = [int(j) for j in np.unravel_index(k, x.shape)]
-                raise OpenError(
+                raise KinkError(
                     f"argument {place[1:]} of {name} at sample {place[0]} is exactly at the kink "
                     f"{z} of {activation}, where the Jacobian does not exist"
                 )

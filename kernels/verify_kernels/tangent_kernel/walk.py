@@ -37,6 +37,10 @@ class OpenError(VerifyError, ArithmeticError):
     """The Jacobian could not be enclosed; the message is the reason in one phrase."""
 
 
+class KinkError(OpenError):
+    """An argument at a kink of an activation, or not told apart from one."""
+
+
 class Arithmetic(Protocol):
     """Numbers that a sweep computes with."""
 

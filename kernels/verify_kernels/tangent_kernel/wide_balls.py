@@ -17,7 +17,7 @@ from verify_kernels.tangent_kernel.columns import collect, trained_slots
 from verify_kernels.tangent_kernel.exact import require_small
 from verify_kernels.tangent_kernel.linear_maps import LinearMap
 from verify_kernels.tangent_kernel.rationals import ObjectGram
-from verify_kernels.tangent_kernel.walk import OpenError, forward, output_place
+from verify_kernels.tangent_kernel.walk import KinkError, OpenError, forward, output_place
 
 BITS = (256, 1024, 4096)
 ORDER, WORK = 100, 3_000_000
@@ -58,12 +58,12 @@ class WideBalls:
         """Enclose values and derivatives.
 
         Raises:
-            OpenError: an argument that may be at a kink.
+            KinkError: an argument that may be at a kink.
         """
         found = []
         for z in map(arb, x.ravel().tolist()):
             if not all(z > high or z < low for low, high in kink_places(activation)):
-                raise OpenError(
+                raise KinkError(
                     f"an argument of {name} is not told apart from a kink of {activation}"
                 )
             found.append(jet(activation, z, 1))
