@@ -71,6 +71,15 @@ def ball_features(
 
 def ball_values(graph: Graph, place: int, inputs: Inputs, deadline: float) -> Objects:
     """Return the values of a node as an array of balls, at the working precision."""
+    return as_balls(fractions_or_balls(graph, place, inputs, deadline))
+
+
+def fractions_or_balls(graph: Graph, place: int, inputs: Inputs, deadline: float) -> Objects:
+    """Return the values of a node: fractions where they stay short, else balls.
+
+    Raises:
+        OutsideError: as for `ball_features`.
+    """
     exact, balls = Rationals(), Balls(deadline)
 
     def step(node: Node, read: list[Any]) -> Any:
@@ -84,7 +93,7 @@ def ball_values(graph: Graph, place: int, inputs: Inputs, deadline: float) -> Ob
                 return found if _length(found) <= _LONG * ctx.prec else as_balls(found)
         return apply(graph, node, [as_balls(each) for each in read], balls)
 
-    return as_balls(values_at(graph, place, exact_inputs(inputs), step))
+    return values_at(graph, place, exact_inputs(inputs), step)
 
 
 def check_time(deadline: float) -> None:

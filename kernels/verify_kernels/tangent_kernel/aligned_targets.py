@@ -10,11 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from verify.errors import InputError
 from verify.evidence import Evidence, Witness
 from verify.network import Graph
 from verify.verdict import Truth
-from verify_kernels._rounding import exact_number
 from verify_kernels.definiteness import proves_definite
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.structure.equal_samples import first_equal
@@ -23,6 +21,7 @@ from verify_kernels.tangent_kernel.exact import rational_gram, separating_vector
 from verify_kernels.tangent_kernel.gram import MEMORY, TangentGram, enclose_tangent_gram
 from verify_kernels.tangent_kernel.walk import OpenError, output_place
 from verify_kernels.tangent_kernel.wide_balls import prove_nonsingular
+from verify_kernels.targets import Targets
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +72,7 @@ def alignment(
     """
     inputs.require_some("alignment")
     outputs = math.prod(graph.nodes[output_place(graph)].shape)
-    y = _exact_targets(targets, len(inputs.values), outputs)
+    y = Targets.of(targets, len(inputs.values), outputs, where="alignment").rows()
     frozen = frozenset(frozen)
     samples = _without_repetitions(graph, inputs, frozen, y)
     distinct = replace(inputs, values=np.ascontiguousarray(inputs.values[samples.kept]))
@@ -177,16 +176,3 @@ def _without_repetitions(
         if differ:
             return _Samples(sorted(set(first)), (j, i, differ[0]))
     return _Samples(sorted(set(first)), None)
-
-
-def _exact_targets(targets: Any, n: int, outputs: int) -> list[list[Fraction]]:
-    given = np.asarray(targets, dtype=object)
-    if given.shape != (n, outputs) and not (outputs == 1 and given.shape == (n,)):
-        raise InputError(
-            f"alignment: expected targets of shape ({n}, {outputs}), but got {given.shape}"
-        )
-    found = [[exact_number(value) for value in row] for row in given.reshape(n, outputs)]
-    rows = [[value for value in row if isinstance(value, Fraction)] for row in found]
-    if any(len(row) < outputs for row in rows):
-        raise InputError("alignment: expected finite targets, but got inf or nan")
-    return rows

@@ -32,7 +32,14 @@ RANGE = "numbers leave the range of binary64"
 
 
 class FloatBalls:
-    """Arithmetic of `walk` on `MidRad` values."""
+    """Arithmetic of `walk` on `MidRad` values.
+
+    Args:
+        slopes: whether derivatives are wanted; without them a kink is as good as any argument.
+    """
+
+    def __init__(self, *, slopes: bool = True) -> None:
+        self.slopes = slopes
 
     def samples(self, values: Array, divisor: Fraction) -> MidRad:
         """Enclose values/divisor."""
@@ -82,7 +89,7 @@ class FloatBalls:
         sizes, terms = linear.adjoint_sizes, linear.adjoint_terms
         return _mapped(s, linear.adjoint, sizes, terms, linear.largest)
 
-    def activate(self, activation: Activation, x: MidRad, name: str) -> tuple[MidRad, MidRad]:
+    def activate(self, activation: Activation, x: MidRad, name: str) -> tuple[MidRad, Any]:
         """Enclose values and derivatives.
 
         Raises:
@@ -92,7 +99,7 @@ class FloatBalls:
         lo, hi = x.ends()
         if not (np.isfinite(lo).all() and np.isfinite(hi).all()):
             raise OpenError(f"{RANGE} at {name}")
-        for low, high in kink_places(activation):
+        for low, high in kink_places(activation) if self.slopes else ():
             apart = (lo > high) | (hi < low)
             if not apart.all():
                 place = [int(k) for k in np.argwhere(~apart)[0]]
@@ -103,8 +110,9 @@ class FloatBalls:
         found = _kernel(activation)(lo.ravel(), hi.ravel())
         slopes: Any = found.gradient
         value = _between(found.lo, found.hi, lo.shape)
-        slope = _between(slopes.lo[0], slopes.hi[0], lo.shape)
-        if not all(np.isfinite(part).all() for part in (value.rad, slope.rad)):
+        slope = _between(slopes.lo[0], slopes.hi[0], lo.shape) if self.slopes else None
+        parts = (value,) if slope is None else (value, slope)
+        if not all(np.isfinite(part.rad).all() for part in parts):
             raise OpenError(f"values or derivatives of {activation} are not bounded at {name}")
         return value, slope
 
