@@ -37,6 +37,7 @@ from verify_kernels._rounding import (
 )
 from verify_kernels.backend import get_backend
 from verify_kernels.integer_witness import SMALLEST, factor_witness
+from verify_kernels.inverse_iteration import approximate_smallest_pair
 from verify_kernels.lanczos import approximate_leading_pair
 from verify_kernels.matrix import MatrixEnclosure, as_matrix, rational_matrix
 from verify_kernels.self_test import check_arithmetic
@@ -319,6 +320,9 @@ def _approximate_smallest(mid: Array, steps: int | None = None) -> tuple[float, 
             return float(values[0]), np.ascontiguousarray(vectors[:, 0])
         except scipy.linalg.LinAlgError:
             pass  # the iteration below needs no convergence
+    near = approximate_smallest_pair(mid)
+    if near is not None:
+        return near
     theta, vector = approximate_leading_pair(multiply, n, basis=160, restarts=3)
     return -theta, vector
 

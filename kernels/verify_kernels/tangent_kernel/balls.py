@@ -7,6 +7,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+import numba
 import numpy as np
 from flint import arb, ctx, fmpq
 
@@ -15,7 +16,7 @@ from verify.errors import InputError
 from verify.network import Activation
 from verify.network.expression import variable
 from verify.verdict import Truth
-from verify_kernels._rounding import Array, U, down, gamma, tau, up
+from verify_kernels._rounding import OMEGA, Array, U, down, gamma, tau, up
 from verify_kernels.activation_analysis import analyse
 from verify_kernels.enclosed_products import Balls
 from verify_kernels.full_rank.split_products import product_with_error
@@ -36,10 +37,12 @@ class FloatBalls:
 
     Args:
         slopes: whether derivatives are wanted; without them a kink is as good as any argument.
+        sliced: whether products of the forward sweep are formed beyond binary64.
     """
 
-    def __init__(self, *, slopes: bool = True) -> None:
+    def __init__(self, *, slopes: bool = True, sliced: bool = True) -> None:
         self.slopes = slopes
+        self.sliced = sliced
 
     def samples(self, values: Array, divisor: Fraction) -> MidRad:
         """Enclose values/divisor."""
@@ -71,12 +74,12 @@ class FloatBalls:
         return MidRad(apply(x.mid), apply(x.rad))
 
     def push(self, linear: LinearMap, x: MidRad) -> MidRad:
-        """Enclose L x; products of matrices are formed beyond binary64.
+        """Enclose L x; where wanted, products of matrices are formed beyond binary64.
 
         There are few rows here beside those of `pull`, and what is lost here every later layer
         enlarges.
         """
-        near = _products(linear, x.mid)
+        near = _products(linear, x.mid) if self.sliced else None
         if near is None:
             return _mapped(x, linear.apply, linear.apply_sizes, linear.terms, linear.largest)
         if not x.rad.any():
@@ -138,10 +141,21 @@ class FloatBalls:
 
 def _between(lo: Array, hi: Array, shape: tuple[int, ...]) -> MidRad:
     """Enclose [lo, hi]; points stay points."""
-    both = MidRad.between(lo, hi)
-    point = lo == hi
-    mid, rad = np.where(point, lo, both.mid), np.where(point, 0.0, both.rad)
+    mid, rad = np.empty(len(lo)), np.empty(len(lo))
+    _fill(lo, hi, mid, rad)
     return MidRad(mid.reshape(shape), rad.reshape(shape))
+
+
+@numba.njit(cache=True, fastmath=False)
+def _fill(lo: Array, hi: Array, mid: Array, rad: Array) -> None:
+    """Set middles, and radii of half the width with the rounding of the middle, u |mid| + eta."""
+    for k in range(len(lo)):
+        if lo[k] == hi[k]:
+            mid[k], rad[k] = lo[k], 0.0
+        else:
+            middle = 0.5 * lo[k] + 0.5 * hi[k]
+            mid[k] = middle
+            rad[k] = ((0.5 * hi[k] - 0.5 * lo[k]) + 2.0 * U * abs(middle)) * RAISE + OMEGA
 
 
 def _products(linear: LinearMap, x: Array) -> MidRad | None:

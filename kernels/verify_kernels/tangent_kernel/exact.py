@@ -64,7 +64,7 @@ def rational_gram(graph: Graph, inputs: Any, *, frozen: Iterable[str] = ()) -> A
     require_rational(graph)
     require_small(graph, len(inputs.values))
     trained = trained_slots(graph, place, frozenset(frozen))
-    sweep = forward(graph, place, inputs, Rationals())
+    sweep = forward(graph, place, inputs, Rationals(), outputs=False)
     total = ObjectGram(sweep.count * sweep.outputs, sweep.outputs, fmpq_mat)
     collect(sweep, trained, total)
     return total.total

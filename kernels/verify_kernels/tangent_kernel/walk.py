@@ -122,8 +122,18 @@ def require_supported(graph: Graph, place: int) -> None:
             raise OpenError(f"{node.name} pads with another number than 0")
 
 
-def forward(graph: Graph, place: int, inputs: Any, arithmetic: Arithmetic) -> Sweep:
+def forward(
+    graph: Graph, place: int, inputs: Any, arithmetic: Arithmetic, *, outputs: bool = True
+) -> Sweep:
     """Evaluate the nodes up to a place, with the derivatives of the activations.
+
+    Args:
+        graph: the network.
+        place: the node.
+        inputs: `verify_kernels.forward.inputs.Inputs`.
+        arithmetic: of the values.
+        outputs: whether the value of the place itself is wanted; no derivative reads that of a
+            linear layer.
 
     Raises:
         InputError: there is no sample.
@@ -136,6 +146,8 @@ def forward(graph: Graph, place: int, inputs: Any, arithmetic: Arithmetic) -> Sw
         node = graph.nodes[k]
         if node.op == "input":
             sweep.values[k] = arithmetic.samples(inputs.values, Fraction(inputs.divisor))
+        elif node.op in OPERATIONS and k == place and not outputs:
+            sweep.maps[k] = _map(sweep, node)
         else:
             sweep.values[k] = _value(sweep, k, node)
     return sweep
@@ -148,9 +160,7 @@ def _value(sweep: Sweep, k: int, node: Node) -> Value:
     if node.op == "constant":
         return arithmetic.stored(graph.stored[node.parameters["value"]][None])
     if node.op in OPERATIONS:
-        role = node.parameters.get("weight")
-        weight = None if role is None else arithmetic.raw(graph.stored[role])
-        sweep.maps[k] = linear_map(node, shapes[0], weight)
+        sweep.maps[k] = _map(sweep, node)
         image = arithmetic.push(sweep.maps[k], read[0])
         bias = node.parameters.get("bias")
         return image if bias is None else image + _channels(sweep, node, bias)
@@ -172,6 +182,12 @@ def _value(sweep: Sweep, k: int, node: Node) -> Value:
     value, slope = arithmetic.activate(node.attributes["activation"], read[0], node.name)
     sweep.slopes[k] = slope
     return value
+
+
+def _map(sweep: Sweep, node: Node) -> LinearMap:
+    role = node.parameters.get("weight")
+    weight = None if role is None else sweep.arithmetic.raw(sweep.graph.stored[role])
+    return linear_map(node, sweep.graph.nodes[node.inputs[0]].shape, weight)
 
 
 def _channels(sweep: Sweep, node: Node, role: str) -> Value:

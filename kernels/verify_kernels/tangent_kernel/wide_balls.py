@@ -94,7 +94,7 @@ def ball_gram(graph: Graph, inputs: Any, bits: int, *, frozen: Iterable[str] = (
     require_small(graph, len(inputs.values), ORDER, WORK)
     trained = trained_slots(graph, place, frozenset(frozen))
     with ctx.workprec(bits):
-        sweep = forward(graph, place, inputs, WideBalls())
+        sweep = forward(graph, place, inputs, WideBalls(), outputs=False)
         total = ObjectGram(sweep.count * sweep.outputs, sweep.outputs, arb_mat)
         collect(sweep, trained, total)
         return total.total
