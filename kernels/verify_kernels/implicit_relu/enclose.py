@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from verify.errors import InputError
 from verify.network import Equilibrium
 from verify_kernels.forward import Inputs
+from verify_kernels.implicit_relu.balls import refine
 from verify_kernels.implicit_relu.floats import enclose_float_state, open_state
 from verify_kernels.implicit_relu.state import ImplicitState, Task, read_task, unbounded
 from verify_kernels.matrix import MatrixEnclosure
@@ -73,7 +74,7 @@ def enclose_implicit(
         state = enclose_float_state(task, deadline)
     except InputError:  # the shapes are right: a number left the range of binary64
         state = _out_of_range(task)
-    return state
+    return refine(task, state, deadline) if precise else state
 
 
 def _out_of_range(task: Task) -> ImplicitState:

@@ -19,6 +19,7 @@ from verify_kernels.implicit_relu.gradients import enclose_gradients
 from verify_kernels.implicit_relu.layers import (
     HOW,
     Layer,
+    Signs,
     enclosed,
     frobenius,
     radii,
@@ -31,7 +32,7 @@ from verify_kernels.implicit_relu.moduli import (
     find_moduli,
     well_posedness,
 )
-from verify_kernels.implicit_relu.rank import count_live, rank_bound
+from verify_kernels.implicit_relu.rank import count_live, known_patterns, rank_bound
 from verify_kernels.implicit_relu.state import TENSORS, ImplicitState, Task, unbounded
 from verify_kernels.matrix import MatrixEnclosure
 from verify_kernels.spectral_norm import enclose_spectral_norm
@@ -108,11 +109,11 @@ def equilibria(
     mid[silent], rad[silent] = 0.0, 0.0
     if not np.isfinite(rad).all():
         nothing = np.zeros(mid.shape, dtype=bool)
-        return Layer(MatrixEnclosure(mid, rad), nothing, nothing)
+        return Layer(MatrixEnclosure(mid, rad), Signs(nothing, nothing))
     step = rectify(add(product(MatrixEnclosure(mid, rad), transpose(_plain(weight))), phi))
     better = radii(step.value) <= rad
     kept = np.where(better, radii(step.value), rad)
-    return Layer(enclosed(np.where(better, step.value.mid, mid), kept), step.on, step.off)
+    return Layer(enclosed(np.where(better, step.value.mid, mid), kept), step.signs)
 
 
 def _plain(weight: MatrixEnclosure) -> MatrixEnclosure:
@@ -134,7 +135,8 @@ def smallest_singular(task: Task, states: Layer, phi: MatrixEnclosure, first: La
     )
     value, _ = enclose_singular_extremes(given, ones=False)
     if value.lo == 0:
-        patterns = known_patterns(states)
+        zero = (states.value.mid == 0.0) & (radii(states.value) == 0.0)
+        patterns = known_patterns(states.signs.on, zero)
         if rank_bound(task.values, task.W, live, patterns) < task.n:
             return Evidence(Enclosure.exact(0), how="a dependence of samples, in integers")
     return Evidence(
@@ -142,13 +144,6 @@ def smallest_singular(task: Task, states: Layer, phi: MatrixEnclosure, first: La
         "Gram matrix of the middles, moved by the radii",
         "" if value.lo > 0 else "no lower bound of the smallest singular value is proved",
     )  # fmt: skip
-
-
-def known_patterns(states: Layer) -> list[bytes | None]:
-    """Return the pattern of active units of each sample; None where one is not told."""
-    zero = (states.value.mid == 0.0) & (radii(states.value) == 0.0)
-    told = (states.on | zero).all(axis=1)
-    return [row.tobytes() if known else None for row, known in zip(states.on, told, strict=True)]
 
 
 def open_state(

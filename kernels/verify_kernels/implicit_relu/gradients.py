@@ -18,6 +18,7 @@ from verify_kernels.equilibrium_residual import Modulus
 from verify_kernels.implicit_relu.layers import (
     HOW,
     Layer,
+    Signs,
     frobenius,
     radii,
     root_scale,
@@ -36,34 +37,32 @@ KINK = (
 
 @dataclass(frozen=True, eq=False)
 class Masks:
-    """Which units are on, for the samples that move the output at all.
+    """Which units are on, for the samples whose output the parameters move.
 
     Args:
-        reached: the samples with phi != 0; see `read_masks` for the others.
         inner: D, shape (n, m), of z.
         outer: E, shape (n, m), of phi.
         why_open: the kink that is not excluded, or "".
     """
 
-    reached: NDArray[np.bool_]
     inner: NDArray[np.bool_]
     outer: NDArray[np.bool_]
     why_open: str
 
 
-def read_masks(first: Layer, states: Layer, silent_inputs: NDArray[np.bool_]) -> Masks:
+def read_masks(first: Signs, states: Signs, values: Array) -> Masks:
     """Return the patterns D and E, or where a kink is not excluded.
 
     A sample with W x < 0 in every unit has phi = 0 and z = 0 for all parameters nearby, and one
     with x = 0 for all parameters: it adds nothing to the gradient whatever the pre-activations
     of z are (they are exactly 0).
     """
-    reached = ~(first.off.all(axis=1) | silent_inputs)
+    reached = values.any(axis=1) & ~first.off.all(axis=1)
     kinks = (first.kinks | states.kinks) & reached[:, None]
     why = ""
     if kinks.any():
         why = KINK.format(*(int(k) for k in np.argwhere(kinks)[0]))
-    return Masks(reached, states.on & reached[:, None], first.on & reached[:, None], why)
+    return Masks(states.on & reached[:, None], first.on & reached[:, None], why)
 
 
 def enclose_gradients(
@@ -87,7 +86,7 @@ def enclose_gradients(
     by_u = frobenius(product(transpose(states.value), residual))
     by_v = frobenius(product(transpose(phi), residual))
     found = {"u": _proved(by_u), "v": _proved(by_v)}
-    masks = read_masks(first, states, ~task.values.any(axis=1))
+    masks = read_masks(first.signs, states.signs, task.values)
     if masks.why_open:
         both = {name: unbounded(masks.why_open) for name in ("A", "W")}
         return both | found, unbounded(masks.why_open)

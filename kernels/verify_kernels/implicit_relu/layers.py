@@ -21,17 +21,24 @@ HOW = "floats with a-priori error bounds"
 
 
 @dataclass(frozen=True, eq=False)
-class Layer:
-    """relu(v) with the argument v enclosed, and which units are told to be on or off."""
+class Signs:
+    """Which arguments of relu are proved to be positive (on) or negative (off), shape (n, m)."""
 
-    value: MatrixEnclosure
     on: NDArray[np.bool_]
     off: NDArray[np.bool_]
 
     @property
     def kinks(self) -> NDArray[np.bool_]:
-        """Where the argument may be 0, shape (n, m)."""
+        """Where the argument may be 0."""
         return np.asarray(~(self.on | self.off))
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """relu(v) and the signs of v."""
+
+    value: MatrixEnclosure
+    signs: Signs
 
 
 @np.errstate(all="ignore")
@@ -42,7 +49,7 @@ def rectify(argument: MatrixEnclosure) -> Layer:
     dead = mid <= -rad
     value = np.where(dead, 0.0, np.maximum(mid, 0.0))
     spread = np.where(dead, 0.0, rad)
-    return Layer(enclosed(value, spread), mid > rad, mid < -rad)
+    return Layer(enclosed(value, spread), Signs(mid > rad, mid < -rad))
 
 
 def enclosed(mid: Array, rad: Array) -> MatrixEnclosure:

@@ -78,3 +78,12 @@ def rank_bound(samples: Array, weight: Array, live: int, patterns: Sequence[byte
 def count_live(values: NDArray[np.float64], radii: NDArray[np.float64]) -> int:
     """Return how many columns of an enclosure are not exactly zero."""
     return int(((values != 0.0) | (radii != 0.0)).any(axis=0).sum())
+
+
+def known_patterns(on: NDArray[np.bool_], zero: NDArray[np.bool_]) -> list[bytes | None]:
+    """Return the pattern D of active units of each sample; None where a unit is not told.
+
+    Where z_k = 0 is proved D_k = 0 serves: the equation z = D (g A z + phi) holds.
+    """
+    told = (on | zero).all(axis=1)
+    return [row.tobytes() if known else None for row, known in zip(on & ~zero, told, strict=True)]
