@@ -37,7 +37,7 @@ from flint import arb, ctx
 from verify.enclosure import Enclosure
 from verify.network import TeacherStudent
 from verify_kernels.teacher_student.lines import Lines, lines_of
-from verify_kernels.teacher_student.loss_only import StudentBound, arcsine, closest
+from verify_kernels.teacher_student.loss_only import StudentBound, arcsine, closest, root_of
 from verify_kernels.teacher_student.separation import BITS, dot
 from verify_kernels.teacher_student.sums import Ball, ball
 
@@ -84,13 +84,7 @@ def product_bound(network: TeacherStudent, loss: Enclosure) -> ProductBound:
         return ProductBound(Enclosure.unbounded(), Enclosure.unbounded(), reason=reason)
     with ctx.workprec(BITS):
         factor = moment_sum(lines, ends) * (4 if network.activation.name == "relu" else 1)
-        found = [
-            Enclosure.from_arb((arb.pi() * factor * Enclosure.exact(end).arb()).sqrt())
-            if isinstance(end, Fraction)
-            else Enclosure.unbounded()
-            for end in (max(loss.lo, Fraction(0)), loss.hi)
-        ]
-        bound = Enclosure(max(found[0].lo, 0), found[1].hi)
+        bound = root_of(loss, factor)
         students = tuple(_student(lines, ends, row, bound) for row in range(network.width))
         total = Enclosure.from_arb(_total(lines, ends))
     return ProductBound(bound, Enclosure(max(total.lo, 0), total.hi), students)
@@ -102,9 +96,7 @@ def _reason(lines: Lines, count: int) -> str:
     if count == 0:
         return "every teacher is zero and has no direction"
     if count > MOST_LINES:
-        return (
-            f"the teachers lie on {count} lines, and the bound is formed for {MOST_LINES} or fewer"
-        )
+        return f"the bound is formed for teachers on at most {MOST_LINES} lines, and not {count}"
     return ""
 
 
