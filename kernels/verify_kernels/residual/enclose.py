@@ -146,7 +146,7 @@ def _outputs(graph: Graph, place: int, inputs: Inputs) -> tuple[MidRad, str]:
 
 def _by_balls(graph: Graph, place: int, inputs: Inputs, y: Targets, deadline: float) -> Residual:
     goal = [fmpq(value.numerator, value.denominator) for row in y.rows() for value in row]
-    best, why = _nothing(len(goal)), "||r|| is not told apart from 0"
+    best, why = _nothing(len(goal)), RANGE
     for bits in BITS:
         with precision(bits):
             try:
@@ -159,13 +159,12 @@ def _by_balls(graph: Graph, place: int, inputs: Inputs, y: Targets, deadline: fl
             numbers = tuple(value - target for value, target in zip(rows, goal, strict=True))
             norm = fractions_norm(numbers) if exact else numbers_norm(numbers)
         if exact:
-            return _told(numbers, norm, bits, "exact rational arithmetic", "")
+            return _told(numbers, norm, bits, "exact rational arithmetic")
         if _is_tight(norm):
-            return _told(numbers, norm, bits, f"ball arithmetic of {bits} bits", "")
+            return _told(numbers, norm, bits, f"ball arithmetic of {bits} bits")
         if norm.is_bounded:
-            best = _told(numbers, norm, bits, f"ball arithmetic of {bits} bits", "")
-    if not best.norm.enclosure().is_bounded:
-        why = why if why != "||r|| is not told apart from 0" else RANGE
+            best = _told(numbers, norm, bits, f"ball arithmetic of {bits} bits")
+            why = "||r|| is not told apart from 0"
     return replace(best, norm=replace(best.norm, why_open=why))
 
 
@@ -180,7 +179,7 @@ def _nothing(size: int) -> Residual:
     return Residual(np.zeros(size), np.full(size, np.inf), Evidence(Enclosure.unbounded()))
 
 
-def _told(numbers: Sequence[Any], norm: Enclosure, bits: int, how: str, why: str) -> Residual:
+def _told(numbers: Sequence[Any], norm: Enclosure, bits: int, how: str) -> Residual:
     """Return the residual with floats beside the exact numbers."""
     mid, rad = np.zeros(len(numbers)), np.full(len(numbers), np.inf)
     for k, number in enumerate(numbers):
@@ -190,4 +189,4 @@ def _told(numbers: Sequence[Any], norm: Enclosure, bits: int, how: str, why: str
         except InputError:
             continue
         mid[k], rad[k] = one.mid[0], one.rad[0]
-    return Residual(mid, rad, Evidence(norm, how=how, why_open=why), tuple(numbers), bits)
+    return Residual(mid, rad, Evidence(norm, how=how), tuple(numbers), bits)

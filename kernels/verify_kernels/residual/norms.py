@@ -94,3 +94,9 @@ def root_of(value: Fraction) -> Enclosure:
     with precision(ROOT_BITS):
         found = Enclosure.from_arb(arb(fmpq(value.numerator, value.denominator)).sqrt())
     return Enclosure(max(found.lo, Fraction(0)), found.hi)
+
+
+def root_between(low: Fraction, high: Fraction) -> Enclosure:
+    """Enclose the square roots of the numbers >= 0 in [low, high], of which there is one."""
+    top = root_of(max(high, Fraction(0)))
+    return Enclosure(root_of(max(low, Fraction(0))).lo, top.hi)

@@ -11,6 +11,7 @@ from verify.enclosure import Enclosure
 from verify.evidence import Evidence, Witness
 from verify.network import Graph
 from verify_kernels.forward.inputs import Inputs
+from verify_kernels.structure.direction_keys import direction_keys
 from verify_kernels.structure.equal_samples import first_equal
 from verify_kernels.structure.exact_arrays import (
     Array,
@@ -78,7 +79,7 @@ def rank_bound_by_symmetry(
         why = "the features are neither odd, even nor homogeneous for every choice of the weights"
         return Evidence(Enclosure.unbounded(), why_open=why)
     try:
-        classes = _classes(frontier.rows(), inputs.count, law)
+        classes = classes_of(frontier.rows(), inputs.count, law)
     except TooLargeError as large:
         return Evidence(Enclosure.unbounded(), why_open=f"comparing directions needs {large}")
     ones = bias or law.shifted
@@ -105,7 +106,12 @@ def _told(law: Law) -> str:
     return " and ".join(filter(None, (parity, degree))) + " for every choice of the weights" + shift
 
 
-def _classes(rows: list[ExactArray], count: int, law: Law) -> Classes:
+def classes_of(rows: list[ExactArray], count: int, law: Law) -> Classes:
+    """Write samples as multiples of one direction for each class, as far as a law is known.
+
+    Raises:
+        TooLargeError: comparing directions exactly needs too much.
+    """
     numbers = [each.numbers for each in rows]
     sign = _signs(numbers, count)
     turn = np.where(sign < 0, -1, 1)[:, None] if law.parity is not None else np.ones((count, 1))
@@ -114,9 +120,10 @@ def _classes(rows: list[ExactArray], count: int, law: Law) -> Classes:
         turned = [each * turn.astype(np.int64) for each in numbers]
         plain = [each + 0.0 if each.dtype == np.float64 else each for each in turned]
         return Classes(first_equal(plain, count), sign, np.ones(count, dtype=np.int64))
-    # Multiples of one direction have one pattern of signs: the others need no exact comparison.
+    # Multiples of one direction share signs and a key: other rows need no exact comparison.
     patterns = [(np.sign(each) * turn).astype(np.int8) for each in numbers]
-    first = first_equal(patterns, count)
+    keys = direction_keys(numbers) if numbers else None
+    first = first_equal(patterns if keys is None else [*patterns, keys], count)
     shared = np.flatnonzero(np.bincount(first, minlength=count)[first] > 1)
     size = np.ones(count, dtype=object)
     if len(shared):
