@@ -77,7 +77,7 @@ class DenseNet:
         ]
 
     def start(self, seed: int, *, gain: float = 1.0) -> Array:
-        """Draw W_l from N(0, gain^2 / fan_in), the last one from N(0, 1 / fan_in), b_l from N(0, 1).
+        """Draw W_l from N(0, gain^2 / fan_in) and b_l from N(0, 1), for the last layer with gain 1.
 
         Biases of the last layer start at 0.
         """
@@ -154,7 +154,7 @@ class Problem:
         layers = self.net.split(theta)
         pulled = np.broadcast_to(np.eye(outputs), (n, outputs, outputs))
         for k in range(len(layers) - 1, -1, -1):
-            weight, shape, bias = self.net.layout[k]
+            weight, _, bias = self.net.layout[k]
             jac[:, :, weight] = np.einsum("noi,nj->noij", pulled, states[k]).reshape(n, outputs, -1)
             if bias is not None:
                 jac[:, :, bias] = pulled
@@ -199,9 +199,9 @@ def train_adam(
 
 
 def polish(problem: Problem, theta: Array, *, steps: int) -> Iterator[Checkpoint]:
-    """Yield a checkpoint after every Levenberg-Marquardt step that lowers ||r||, the start included.
+    """Yield a checkpoint after every Levenberg-Marquardt step, the start included.
 
-    The damping falls to a tenth after a step that helps and grows tenfold otherwise; the run ends
+    A step lowers ||r||: the damping falls to a tenth after one and grows tenfold otherwise; the run ends
     where forty dampings in a row do not help.
     """
     residual = (problem.outputs(theta) - problem.targets).ravel()
