@@ -150,7 +150,10 @@ def _reason(judgement: Judgement) -> str:
         f"{outcome.route.title}: {_why(outcome)}"
         for outcome in judgement.outcomes
         if _why(outcome)
-        and not judgement.condition.goal(outcome.route.goal).side
+        and (
+            outcome.route.goal == judgement.goal.name
+            or not judgement.condition.goal(outcome.route.goal).side
+        )
         and (outcome.applies or outcome.route.goal == judgement.goal.name)
         and (outcome.applies or judgement.goal is not judgement.condition.goals[0])
     ]

@@ -211,14 +211,14 @@ def _status(condition: Condition, goal: str, outcomes: Sequence[RouteOutcome]) -
 
 
 def _sides(
-    condition: Condition, outcomes: Sequence[RouteOutcome]
+    condition: Condition, own: str, outcomes: Sequence[RouteOutcome]
 ) -> tuple[tuple[Goal, Truth], ...]:
-    """Return the results of the side goals that some route could speak about."""
+    """Return the results of the other side goals that some route could speak about."""
     spoken = {o.route.goal for o in outcomes if o.applies}
     return tuple(
         (goal, _status(condition, goal.name, outcomes))
         for goal in condition.goals
-        if goal.side and goal.name in spoken
+        if goal.side and goal.name in spoken and goal.name != own
     )
 
 
@@ -269,5 +269,5 @@ def _judge(
         samples=condition.samples(problem, outcomes, timed) if condition.samples else None,
         guidance=tuple(condition.guidance(problem, outcomes, timed))
         if condition.guidance else (),
-        sides=_sides(condition, outcomes),
+        sides=_sides(condition, goal, outcomes),
     )  # fmt: skip

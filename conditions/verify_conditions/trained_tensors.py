@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
+from verify.condition import NotApplicable
 from verify.errors import SettingsError
 from verify.exact import parse_exact
-from verify.network import Feedforward, Graph, TwoLayer
+from verify.network import Feedforward, Graph, TwoLayer, graph_of
 
 # Beyond, inputs and perturbations would leave the range of binary64.
 _LARGEST = Fraction(10**100)
@@ -48,6 +49,41 @@ def frozen_roles(condition: str, text: str, network: Any, graph: Graph) -> froze
     return frozenset(found)
 
 
+def frozen_tensors(condition: str, settings: Mapping[str, str], network: Any) -> frozenset[str]:
+    """Return what ``frozen`` names, which must be declared; roles of the graph if there is one.
+
+    Raises:
+        SettingsError: nothing declared, or a role that the network does not have.
+    """
+    if "frozen" not in settings:
+        raise SettingsError(
+            f"{condition}: expected to be told which tensors training changes, but got nothing; "
+            f"add --set {condition}.frozen=none if all stored tensors are trained, else the list "
+            "of frozen ones"
+        )
+    graph = graph_of(network)
+    if graph is not None:
+        return frozen_roles(condition, settings["frozen"], network, graph)
+    return _own_roles(condition, settings["frozen"], network)
+
+
+def _own_roles(condition: str, text: str, network: Any) -> frozenset[str]:
+    """Return the roles of a network without a graph, by their last part or in full."""
+    if text.strip() == "none":
+        return frozenset()
+    roles = list(network.tensors())
+    known = {role.rpartition(".")[2]: role for role in roles} | {role: role for role in roles}
+    found = set()
+    for part in text.split(","):
+        if part.strip() not in known:
+            raise SettingsError(
+                f"--set {condition}.frozen: expected none, or roles among "
+                f"{', '.join(sorted(roles))}, but got {part.strip()[:80]!a}"
+            )
+        found.add(known[part.strip()])
+    return frozenset(found)
+
+
 def positive(condition: str, settings: Mapping[str, str], key: str) -> Fraction | None:
     """Return a declared positive number, exactly, or None.
 
@@ -63,3 +99,33 @@ def positive(condition: str, settings: Mapping[str, str], key: str) -> Fraction 
             f"but got {settings[key][:80]!a}"
         )
     return value
+
+
+def output_layer(condition: str, graph: Graph) -> int:
+    """Return the index of the affine layer that gives the outputs.
+
+    Raises:
+        NotApplicable: the network does not end in one, or is no function of one sample.
+    """
+    for node in graph.nodes:
+        random = node.op == "dropout" or (node.op == "batch_norm" and node.attributes["training"])
+        if random:
+            raise NotApplicable(
+                f"{node.name} is in training form, so the outputs are no function of the sample; "
+                "export the network in evaluation form"
+            )
+    last = graph.last_affine
+    after = [node for node in graph.nodes[(last or 0) + 1 :] if node.op != "reshape"]
+    if last is None or after:
+        raise NotApplicable(
+            f"{condition} is stated for squares of the outputs of a last affine layer, and this "
+            f"network ends in {graph.line(graph.nodes[-1])[:160]}"
+        )
+    return last
+
+
+def hidden_roles(graph: Graph, frozen: frozenset[str]) -> tuple[frozenset[str], bool]:
+    """Return all roles but the trained ones of the last layer, and whether its bias is trained."""
+    own = graph.nodes[graph.last_affine or 0].parameters
+    kept = set(own.values()) - frozen
+    return frozenset(graph.stored) - kept, "bias" in own and own["bias"] in kept

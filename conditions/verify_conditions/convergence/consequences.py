@@ -1,0 +1,111 @@
+"""What the theorems give: distance, rate, step, contraction; and the numbers where none fires."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import sympy as sp
+
+from verify.condition import Consequence, Effort, RouteOutcome
+from verify.decide import evaluate
+from verify.enclosure import Enclosure
+from verify.statement import Quantity
+from verify.verdict import Truth
+from verify_conditions.convergence import formulas as fm
+from verify_conditions.convergence import quantities as q
+from verify_conditions.convergence.problem import Problem
+
+_LATEX = {
+    item.symbol: item.latex
+    for item in vars(q).values()
+    if isinstance(item, Quantity) and item.latex
+}
+_FLOWS = ("flow", "output-layer", "implicit", "implicit-monotone", "pattern-flow")
+_DESCENTS = ("descent", "pattern-descent")
+
+
+def numbers_of(outcome: RouteOutcome) -> tuple[sp.Expr, sp.Expr, sp.Expr]:
+    """Return the letters |r|, sigma and beta of a route's theorem, beta as a formula."""
+    name = outcome.route.name.removesuffix("-precise")
+    if name == "output-layer":
+        return fm.r, q.S0.symbol, q.B.symbol
+    if name.startswith("implicit"):
+        b = fm.B_NORM if name == "implicit" else fm.B_MONOTONE
+        return fm.r, q.S0_IMPLICIT.symbol, b
+    return fm.r, fm.sigma, fm.beta
+
+
+def value_of(formula: sp.Expr, outcome: RouteOutcome, problem: Problem) -> Enclosure:
+    """Enclose a formula by the evidence of a route."""
+    s = problem.scale
+    known = {
+        sp.Symbol(name, real=True): found.value
+        for name, found in outcome.evidence.items()
+        if isinstance(found.value, Enclosure)
+    } | {fm.s: Enclosure.outward(s, s)}
+    return evaluate(formula, {symbol: known[symbol] for symbol in formula.free_symbols})
+
+
+def consequences(
+    problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort
+) -> list[Consequence]:
+    """Return the numbers of every proved theorem, or h and thresholds where none is proved."""
+    found: list[Consequence] = []
+    for outcome in outcomes:
+        name = outcome.route.name.removesuffix("-precise")
+        if name in _FLOWS and speaks(outcome):
+            found += _flow(problem, outcome)
+        if name in _DESCENTS and outcome.truth is Truth.PROVED:
+            found += _descent(problem, outcome)
+        if name == "newton-kantorovich" and outcome.truth is Truth.PROVED:
+            found += _told(problem, outcome, [
+                ("distance", "of weights with zero loss from these", fm.NEWTON_DISTANCE),
+            ])  # fmt: skip
+    return found
+
+
+def speaks(outcome: RouteOutcome) -> bool:
+    """Whether a route's theorem has numbers: sigma > 0 is proved."""
+    if not outcome.tried:
+        return False
+    _, smallest, lipschitz = numbers_of(outcome)
+    found = outcome.evidence.get(str(smallest))
+    bounded = all(
+        outcome.evidence[str(symbol)].enclosure().is_bounded
+        for symbol in (fm.r, *lipschitz.free_symbols)
+    )
+    return found is not None and found.enclosure().lo > 0 and bounded
+
+
+def _flow(problem: Problem, outcome: RouteOutcome) -> Iterator[Consequence]:
+    r, smallest, lipschitz = numbers_of(outcome)
+    told = [
+        ("h", "below 1/2 the theorem speaks", fm.h(r, smallest, lipschitz)),
+        ("threshold_residual", "residual norm |r| below which h < 1/2",
+         fm.threshold(smallest, lipschitz)),
+    ]  # fmt: skip
+    if outcome.truth is Truth.PROVED:
+        told += [
+            ("lstar", "length of the whole path, and distance of the zero-loss weights",
+             fm.length(r, smallest, lipschitz)),
+            ("rate", "|r(t)| <= exp(-rate t) |r(0)| along the flow",
+             fm.rate(r, smallest, lipschitz)),
+        ]  # fmt: skip
+    yield from _told(problem, outcome, told)
+
+
+def _descent(problem: Problem, outcome: RouteOutcome) -> Iterator[Consequence]:
+    yield from _told(problem, outcome, [
+        ("eta", "step of gradient descent on the declared loss", fm.eta),
+        ("contraction", "|r_(k+1)| <= contraction |r_k| in every step", fm.CONTRACTION),
+        ("descent_length", "length of the whole path of gradient descent", fm.DESCENT_LENGTH),
+    ])  # fmt: skip
+
+
+def _told(
+    problem: Problem, outcome: RouteOutcome, told: Sequence[tuple[str, str, sp.Expr]]
+) -> Iterator[Consequence]:
+    for name, meaning, formula in told:
+        value = value_of(formula, outcome, problem)
+        latex = str(sp.latex(formula, symbol_names=_LATEX))
+        yield Consequence(name, meaning, value, latex, outcome.route.name)

@@ -1,0 +1,120 @@
+"""The routes: what no weights can do, and the theorems by kind of network and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from verify.condition import Route
+from verify.network import Feedforward, TwoLayer
+from verify.statement import Statement
+from verify.verdict import Truth
+from verify_conditions.convergence import evidence as ev
+from verify_conditions.convergence import linearisation as ln
+from verify_conditions.convergence import statements as st
+from verify_conditions.convergence.problem import DESCENT, EXISTENCE, FLOW, Problem
+from verify_kernels.activation_analysis import analyse
+
+Applies = Callable[[Problem], str | None]
+_DENSE = "Lipschitz constants are derived for fully connected networks without tied tensors"
+_EXPLICIT = "this is an implicit network"
+_WIDEST = 2  # layers of the pattern-stable version
+
+
+def _explicit(problem: Problem) -> str | None:
+    """Why no theorem about explicit networks speaks here, if so."""
+    if problem.graph is None:
+        return _EXPLICIT
+    return None if problem.dense is not None else _DENSE
+
+
+def _smooth(problem: Problem) -> str | None:
+    unfit = _explicit(problem)
+    if unfit is not None:
+        return unfit
+    for activation in _activations(problem):
+        if analyse(activation).sup_abs(2).finite is not Truth.PROVED:
+            return f"the second derivative of {activation} is not bounded or does not exist"
+    return None
+
+
+def _activations(problem: Problem) -> tuple:
+    network = problem.dense
+    if isinstance(network, TwoLayer):
+        return (network.activation,)
+    return network.activations if isinstance(network, Feedforward) else ()
+
+
+_PIECES = ("relu", "leaky_relu", "abs", "hardtanh", "relu6")
+
+
+def _piecewise(problem: Problem) -> str | None:
+    unfit = _explicit(problem)
+    if unfit is not None:
+        return unfit
+    found = _activations(problem)
+    if len(found) + 1 != _WIDEST or found[0].name not in _PIECES:
+        return "is derived for one hidden layer with a piecewise linear activation"
+    return None
+
+
+def _implicit(problem: Problem) -> str | None:
+    return None if problem.graph is None else "is about implicit networks"
+
+
+def _decays(problem: Problem) -> str | None:
+    return None if problem.declared.decay else "no weight decay is declared"
+
+
+def _always(problem: Problem) -> str | None:
+    return None
+
+
+def _theorem(
+    name: str, title: str, goal: str, statement: Statement, kind: str, applies: Applies,
+    *, descent: bool = False,
+) -> tuple[Route, Route]:  # fmt: skip
+    """Return the route in floats and, while the goal is open, the one in exact arithmetic."""
+
+    def route(suffix: str, words: str, precise: bool) -> Route:
+        named = ev.numbers(kind, precise, descent=descent)
+        bound = ev.bindings(statement.about, named, name + suffix)
+        cost = "expensive" if precise else "cheap"
+        return Route(name + suffix, title + words, goal, (statement,), bound, cost, applies)
+
+    return route("", "", False), route("-precise", ", ball arithmetic", True)
+
+
+def _newton(precise: bool) -> Route:
+    suffix, words = ("-precise", ", ball arithmetic") if precise else ("", "")
+    bound = ev.bindings(st.KANTOROVICH.about, ev.newton_numbers(precise), f"newton{suffix}")
+    return Route(
+        f"newton-kantorovich{suffix}", f"Newton and Kantorovich{words}", EXISTENCE,
+        (st.KANTOROVICH,), bound, "expensive" if precise else "cheap", _smooth,
+    )  # fmt: skip
+
+
+def _structural(name: str, title: str, goal: str, statement: Statement, applies: Applies) -> Route:
+    bound = ev.bindings(statement.about, ev.FACTS, name)
+    return Route(name, title, goal, (statement,), bound, "cheap", applies)
+
+
+ROUTES: tuple[Route, ...] = (
+    _structural("contradiction", "data that no weights fit", EXISTENCE, st.CONTRADICTION, _always),
+    _structural("decay-flow", "weight decay", FLOW, st.DECAY_FLOW, _decays),
+    _structural("decay-descent", "weight decay", DESCENT, st.DECAY_DESCENT, _decays),
+    *_theorem("flow", "Theorem A: tangent kernel", FLOW, st.THEOREM_A, ln.TANGENT, _smooth),
+    *_theorem("output-layer", "Theorem A': output layer", FLOW, st.OUTPUT_LAYER, ln.FEATURES,
+              _explicit),
+    *_theorem("implicit", "Theorem I: norm of the state weight", FLOW, st.THEOREM_I, ln.IMPLICIT,
+              _implicit),
+    *_theorem("implicit-monotone", "Theorem I: monotone state weight", FLOW,
+              st.THEOREM_I_MONOTONE, ln.MONOTONE, _implicit),
+    *_theorem("pattern-flow", "stable activation patterns", FLOW, st.PATTERN_FLOW, ln.PATTERN,
+              _piecewise),
+    *_theorem("descent", "Theorem B: tangent kernel", DESCENT, st.THEOREM_B, ln.TANGENT, _smooth,
+              descent=True),
+    *_theorem("pattern-descent", "stable activation patterns", DESCENT, st.PATTERN_DESCENT,
+              ln.PATTERN, _piecewise, descent=True),
+    _newton(False),
+    _newton(True),
+)  # fmt: skip

@@ -1,0 +1,119 @@
+"""The theorems about training from given weights: every hypothesis, once, as SymPy.
+
+Proofs are in `docs/convergence.md`, each under the heading that a statement names.
+"""
+
+from __future__ import annotations
+
+import sympy as sp
+
+from verify.statement import Direction, Fact, Quantity, Source, Statement
+from verify_conditions.convergence import formulas as fm
+from verify_conditions.convergence import quantities as q
+
+FLOW = (
+    "the gradient flow of the loss from these weights exists for all time and converges to "
+    "weights with zero loss"
+)
+DESCENT = (
+    "full-batch gradient descent from these weights, with the declared step or else with a step "
+    "that is named, converges to weights with zero loss"
+)
+EXISTENCE = "there are weights with zero loss within a stated distance of these"
+
+About = tuple[Quantity | Fact, ...]
+_EXACT = (
+    "flow and gradient descent are those of the full data set in exact arithmetic, without "
+    "momentum, mini-batches, penalties, masks or constraints"
+)
+_HALF = sp.Rational(1, 2)
+
+
+def _of(
+    parts: tuple[sp.Basic, ...],
+    about: About,
+    where: str,
+    conclusion: str = FLOW,
+    direction: Direction = "sufficient",
+    assumes: tuple[str, ...] = (_EXACT,),
+) -> Statement:
+    source = Source("convergence.md", where)
+    hypothesis = sp.And(*parts)
+    return Statement(hypothesis, about, conclusion, direction, source, "ball", assumes)
+
+
+def _flow(smallest: Quantity, lipschitz: Quantity) -> tuple[sp.Basic, ...]:
+    """Return sigma > 0, h < 1/2 and l* <= R."""
+    values = (q.RESIDUAL.symbol, smallest.symbol, lipschitz.symbol)
+    return (
+        smallest.symbol > 0,
+        fm.h(*values) < _HALF,
+        fm.length(*values) <= q.RADIUS.symbol,
+    )
+
+
+_TANGENT = (q.NO_DECAY, q.RESIDUAL, q.SIGMA, q.BETA, q.RADIUS)
+THEOREM_A = _of((q.NO_DECAY.symbol, *_flow(q.SIGMA, q.BETA)), _TANGENT, "Theorem A: gradient flow")
+
+_INSIDE = q.RADIUS.symbol < q.R_PATTERN.symbol
+PATTERN_FLOW = _of(
+    (q.NO_DECAY.symbol, _INSIDE, *_flow(q.SIGMA, q.BETA)), (*_TANGENT, q.R_PATTERN),
+    "Stable activation patterns",
+)  # fmt: skip
+
+_FEATURES = (q.NO_DECAY, q.LAST_TRAINED, q.TAME, q.RESIDUAL, q.S0, q.B, q.RADIUS)
+OUTPUT_LAYER = _of(
+    (q.NO_DECAY.symbol, q.LAST_TRAINED.symbol, q.TAME.symbol, *_flow(q.S0, q.B)), _FEATURES,
+    "Theorem A': the output layer",
+)  # fmt: skip
+
+_DESCENDS = (
+    q.SIGMA.symbol > 0,
+    q.SCALE.symbol * q.STEP.symbol * fm.LAMBDA <= 1,
+    fm.GAIN > 0,
+    q.RADIUS.symbol >= fm.DESCENT_LENGTH,
+)
+_STEPS = (*_TANGENT, q.NORM_J, q.STEP, q.SCALE)
+THEOREM_B = _of(
+    (q.NO_DECAY.symbol, *_DESCENDS), _STEPS, "Theorem B: gradient descent", DESCENT
+)  # fmt: skip
+PATTERN_DESCENT = _of(
+    (q.NO_DECAY.symbol, _INSIDE, *_DESCENDS), (*_STEPS, q.R_PATTERN),
+    "Stable activation patterns", DESCENT,
+)  # fmt: skip
+
+KANTOROVICH = _of(
+    (q.SIGMA.symbol > 0, fm.NEWTON_H <= _HALF, q.RADIUS.symbol >= fm.NEWTON_DISTANCE),
+    (q.SIGMA, q.NEWTON, q.BETA, q.RADIUS), "Newton and Kantorovich", EXISTENCE, assumes=(),
+)  # fmt: skip
+
+
+def _implicit(gap: sp.Basic, b: sp.Expr, bound: Quantity) -> Statement:
+    values = (q.RESIDUAL.symbol, q.S0_IMPLICIT.symbol, b)
+    parts = (
+        q.NO_DECAY.symbol,
+        q.READOUT_TRAINED.symbol,
+        q.S0_IMPLICIT.symbol > 0,
+        gap,
+        fm.h(*values) < _HALF,
+        fm.length(*values) <= q.RADIUS.symbol,
+    )
+    about = (
+        q.NO_DECAY, q.READOUT_TRAINED, q.RESIDUAL, q.S0_IMPLICIT, bound, q.NORM_Z, q.NORM_X,
+        q.WIDTH, q.GAMMA, q.RADIUS,
+    )  # fmt: skip
+    return _of(parts, about, "Theorem I: implicit ReLU networks")
+
+
+THEOREM_I = _implicit(fm.Q < 1, fm.B_NORM, q.NORM_W)
+THEOREM_I_MONOTONE = _implicit(fm.MU > 0, fm.B_MONOTONE, q.MARGIN)
+
+
+def _necessary(fact: Fact, where: str, conclusion: str) -> Statement:
+    source = Source("convergence.md", where)
+    return Statement(fact.symbol, (fact,), conclusion, "necessary", source, "data set")
+
+
+CONTRADICTION = _necessary(q.CONSISTENT, "Data that no weights fit", EXISTENCE)
+DECAY_FLOW = _necessary(q.PLAIN, "Weight decay", FLOW)
+DECAY_DESCENT = _necessary(q.PLAIN, "Weight decay", DESCENT)

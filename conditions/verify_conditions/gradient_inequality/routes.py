@@ -1,0 +1,135 @@
+"""The routes to a gradient inequality, by scope, kind of network and precision."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from verify.condition import Route
+from verify.network import Feedforward, TwoLayer
+from verify.statement import Statement
+from verify.verdict import Truth
+from verify_conditions.gradient_inequality import statements as st
+from verify_conditions.gradient_inequality.declared import BALL, TRAJECTORY
+from verify_conditions.gradient_inequality.evidence import bindings
+from verify_conditions.gradient_inequality.problem import (
+    ALONG,
+    HERE,
+    ON_BALL,
+    POINT,
+    POINTS,
+    Problem,
+)
+from verify_kernels.activation_analysis import analyse
+
+Applies = Callable[[Problem], str | None]
+_POPULATION = "is about losses on data"
+_DENSE = "Lipschitz constants are derived for fully connected networks without tied tensors"
+_PIECES = ("relu", "leaky_relu", "abs", "hardtanh", "relu6")
+
+
+def _on_data(problem: Problem) -> str | None:
+    return _POPULATION if problem.population else None
+
+
+def _explicit(problem: Problem) -> str | None:
+    if problem.population:
+        return _POPULATION
+    return "this is an implicit network" if problem.graph is None else None
+
+
+def _ball(problem: Problem) -> str | None:
+    unfit = _explicit(problem)
+    if unfit is not None:
+        return unfit
+    if problem.declared.scope != BALL:
+        return "no radius is declared"
+    return None if problem.dense is not None else _DENSE
+
+
+def _activations(problem: Problem) -> tuple[Any, ...]:
+    network = problem.dense
+    if isinstance(network, TwoLayer):
+        return (network.activation,)
+    return network.activations if isinstance(network, Feedforward) else ()
+
+
+def _smooth_ball(problem: Problem) -> str | None:
+    unfit = _ball(problem)
+    if unfit is not None:
+        return unfit
+    for activation in _activations(problem):
+        if analyse(activation).sup_abs(2).finite is not Truth.PROVED:
+            return f"the second derivative of {activation} is not bounded or does not exist"
+    return None
+
+
+def _piecewise_ball(problem: Problem) -> str | None:
+    unfit = _ball(problem)
+    if unfit is not None:
+        return unfit
+    found = _activations(problem)
+    if len(found) != 1 or found[0].name not in _PIECES:
+        return "is derived for one hidden layer with a piecewise linear activation"
+    return None
+
+
+def _run(problem: Problem) -> str | None:
+    unfit = _explicit(problem)
+    if unfit is not None:
+        return unfit
+    return None if problem.declared.scope == TRAJECTORY else "the scope is not trajectory"
+
+
+def _some_kappa(problem: Problem) -> str | None:
+    if problem.declared.kappa is not None:
+        return "kappa is declared"
+    return _with_targets(problem)
+
+
+def _declared_kappa(problem: Problem) -> str | None:
+    if problem.declared.kappa is None:
+        return "no kappa is declared"
+    return _with_targets(problem)
+
+
+def _with_targets(problem: Problem) -> str | None:
+    if not problem.population and problem.targets is None:
+        return "needs targets y"
+    return None
+
+
+def _both(
+    name: str, title: str, goal: str, statement: Statement, applies: Applies,
+    *, pattern: bool = False,
+) -> tuple[Route, Route]:  # fmt: skip
+    """Return the route in floats and, while the goal is open, the one in ball arithmetic."""
+    cheap = bindings(statement.about, precise=False, pattern=pattern)
+    wide = bindings(statement.about, precise=True, pattern=pattern)
+    return (
+        Route(name, title, goal, (statement,), cheap, "cheap", applies),
+        Route(f"{name}-precise", f"{title}, ball arithmetic", goal, (statement,), wide,
+              "expensive", applies),
+    )  # fmt: skip
+
+
+def _everywhere(problem: Problem) -> str | None:
+    if problem.declared.scope != TRAJECTORY:
+        return "the scope is not trajectory"
+    return _with_targets(problem)
+
+
+ROUTES: tuple[Route, ...] = (
+    *_both("tangent-kernel", "tangent kernel", HERE, st.TANGENT, _explicit),
+    *_both("last-layer", "last layer", HERE, st.LAST_LAYER, _on_data),
+    *_both("ball-tangent", "tangent kernel on the ball", ON_BALL, st.BALL_TANGENT, _smooth_ball),
+    *_both("ball-pattern", "stable activation patterns", ON_BALL, st.BALL_PATTERN,
+           _piecewise_ball, pattern=True),
+    *_both("ball-last-layer", "last layer on the ball", ON_BALL, st.BALL_LAST, _ball),
+    *_both("trajectory", "tangent kernel at every checkpoint", ALONG, st.RUN, _run),
+    *_both("gradient", "loss and gradient", POINT, st.SOME_KAPPA, _some_kappa),
+    *_both("gradient-kappa", "loss and gradient, declared kappa", POINT, st.DECLARED_KAPPA,
+           _declared_kappa),
+    Route("gradient-trajectory", "loss and gradient at every checkpoint", POINTS,
+          (st.EVERY_POINT,), bindings(st.EVERY_POINT.about, precise=False), "cheap", _everywhere),
+)  # fmt: skip
