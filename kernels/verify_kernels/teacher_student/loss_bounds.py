@@ -34,8 +34,8 @@ from flint import arb, ctx
 from verify.enclosure import Enclosure
 from verify.network import TeacherStudent
 from verify_kernels.teacher_student.lines import Lines, lines_of
-from verify_kernels.teacher_student.separation import BITS, angle, dot
 from verify_kernels.teacher_student.sums import Ball, ball
+from verify_kernels.teacher_student.teacher_angles import BITS, angle, dot
 
 
 @dataclass(frozen=True)

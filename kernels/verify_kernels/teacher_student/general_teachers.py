@@ -9,7 +9,7 @@ vanishes at every teacher. Its tensors are T_k = (-1)^k sum_{|S|=k} Sym(v_j (x) 
 
     (2k)! ||T_k||^2 = sum_{|S|=|S'|=k} perm(<v_i, v_j>, i in S twice, j in S' twice).
 
-With c_2k^2 = (2/pi) ((2k-3)!!)^2, (-1)!! = (-3)!! = 1 up to sign, the principle of `loss_only` is
+With c_2k^2 = (2/pi) ((2k-3)!!)^2, (-1)!! = (-3)!! = 1 up to sign, the principle of `loss_bounds` is
 
     sum_i ||w_i||^2 q(w^_i) <= B = sqrt(pi L sum_k (2k)! ||T_k||^2 / ((2k-3)!!)^2),
 
@@ -37,9 +37,9 @@ from flint import arb, ctx
 from verify.enclosure import Enclosure
 from verify.network import TeacherStudent
 from verify_kernels.teacher_student.lines import Lines, lines_of
-from verify_kernels.teacher_student.loss_only import StudentBound, arcsine, closest, root_of
-from verify_kernels.teacher_student.separation import BITS, dot
+from verify_kernels.teacher_student.loss_bounds import StudentBound, arcsine, closest, root_of
 from verify_kernels.teacher_student.sums import Ball, ball
+from verify_kernels.teacher_student.teacher_angles import BITS, dot
 
 # The count of permanents grows as 4^r, and the bound itself as (2r)!.
 MOST_LINES = 5
@@ -71,7 +71,7 @@ def product_bound(network: TeacherStudent, loss: Enclosure) -> ProductBound:
 
     Returns:
         Enclosures of the formulas for L in the enclosure; upper ends are what is proved. For
-        orthogonal teachers `loss_only.loss_only` is sharper.
+        orthogonal teachers `loss_bounds.loss_only` is sharper.
     Error bound:
         ball arithmetic of 192 bits, from exact products.
     Source:
