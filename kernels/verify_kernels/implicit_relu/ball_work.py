@@ -163,7 +163,7 @@ def entries_norm(entries: Sequence[Any]) -> Enclosure:
 
 def balls(matrix: Array) -> Any:
     """Return a float matrix as ``arb_mat``."""
-    return arb_mat(*matrix.shape, [arb(float(x)) for x in matrix.ravel()])
+    return arb_mat(matrix.shape[0], matrix.shape[1], [arb(float(x)) for x in matrix.ravel()])
 
 
 def floats(matrix: Any) -> tuple[Array, Array]:

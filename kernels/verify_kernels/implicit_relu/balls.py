@@ -12,7 +12,6 @@ from flint import ctx, fmpq_mat
 
 from verify.enclosure import Enclosure
 from verify.evidence import Evidence
-from verify.network import ScaledGaussianWeight
 from verify_kernels.full_rank.singular_values import root
 from verify_kernels.implicit_relu.ball_gradients import gradient_norms
 from verify_kernels.implicit_relu.ball_work import (
@@ -23,7 +22,7 @@ from verify_kernels.implicit_relu.ball_work import (
     floats,
     solve,
 )
-from verify_kernels.implicit_relu.moduli import find_moduli, product_of, well_posedness
+from verify_kernels.implicit_relu.moduli import norm_moduli, product_of, well_posedness
 from verify_kernels.implicit_relu.rank import count_live, integer_matrix, known_patterns, rank_bound
 from verify_kernels.implicit_relu.spectrum import (
     EXACT_BITS,
@@ -34,7 +33,6 @@ from verify_kernels.implicit_relu.spectrum import (
 )
 from verify_kernels.implicit_relu.state import ImplicitState, Task
 from verify_kernels.small_spectrum import enclose_largest_eigenvalue
-from verify_kernels.state_weight import enclose_state_weight
 
 LADDER = (128, 256, 512, 1024)
 HOW = "ball arithmetic"
@@ -81,8 +79,7 @@ def _constants(task: Task, given: ImplicitState) -> ImplicitState:
     part = product_of(factor, top)
     norm_W = Evidence(product_of(factor, largest_singular(A)), how="exact singular value")
     margin = Evidence(Enclosure(1 - part.hi, 1 - part.lo), how="exact characteristic polynomial")
-    weight = enclose_state_weight(ScaledGaussianWeight(task.A, task.gamma))
-    moduli = find_moduli(weight, norm_W, margin)
+    moduli = norm_moduli(norm_W, margin) or given.moduli
     return replace(
         given, norm_W=norm_W, monotone_margin=margin, moduli=moduli,
         well_posed=well_posedness(moduli) if moduli else given.well_posed,

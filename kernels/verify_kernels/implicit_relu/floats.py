@@ -6,15 +6,16 @@ from fractions import Fraction
 
 import numpy as np
 
-from verify.enclosure import Enclosure
+from verify.enclosure import INF, Enclosure
 from verify.evidence import Evidence
 from verify.network import Activation, ScaledGaussianWeight
-from verify_kernels.definiteness import PRODUCTS
+from verify_kernels._rounding import norm_up
+from verify_kernels.definiteness import PRODUCTS, enclose_smallest_eigenvalue
 from verify_kernels.enclosed_products import add, product, scale, transpose
 from verify_kernels.equilibrium import certify_samples
 from verify_kernels.equilibrium_residual import Modulus
 from verify_kernels.forward import Features
-from verify_kernels.full_rank.singular_values import enclose_singular_extremes
+from verify_kernels.full_rank.singular_values import enclose_singular_extremes, root
 from verify_kernels.implicit_relu.gradients import enclose_gradients
 from verify_kernels.implicit_relu.layers import (
     HOW,
@@ -29,7 +30,8 @@ from verify_kernels.implicit_relu.layers import (
 from verify_kernels.implicit_relu.moduli import (
     NOT_PROVED,
     enclose_constants,
-    find_moduli,
+    norm_moduli,
+    weighted_moduli,
     well_posedness,
 )
 from verify_kernels.implicit_relu.rank import count_live, known_patterns, rank_bound
@@ -40,6 +42,7 @@ from verify_kernels.state_weight import enclose_state_weight
 from verify_kernels.two_layer.midrad import row_size, scaled
 
 RELU = Activation("relu")
+NARROW = Fraction(1, 10**9)
 
 
 def enclose_features(task: Task) -> tuple[MatrixEnclosure, Layer]:
@@ -57,7 +60,7 @@ def enclose_float_state(task: Task, deadline: float) -> ImplicitState:
     """
     weight = enclose_state_weight(ScaledGaussianWeight(task.A, task.gamma))
     norm, margin = enclose_constants(task.A, task.gamma)
-    moduli = find_moduli(weight, norm, margin)
+    moduli = norm_moduli(norm, margin) or weighted_moduli(weight)
     phi, first = enclose_features(task)
     norm_X = _scaled(enclose_spectral_norm(task.values, with_witness=False), 1 / task.divisor)
     if not moduli:
@@ -74,7 +77,7 @@ def enclose_float_state(task: Task, deadline: float) -> ImplicitState:
         residual_norm=Evidence(frobenius(residual), None, (PRODUCTS,), HOW),
         residual_mid=residual.mid.ravel(),
         residual_rad=radii(residual).ravel(),
-        s0=smallest_singular(task, states, phi, first),
+        s0=smallest_singular(task, states, phi),
         norm_Z0=enclose_spectral_norm(Z, with_witness=False),
         norm_X=norm_X,
         norm_W=norm,
@@ -120,7 +123,7 @@ def _plain(weight: MatrixEnclosure) -> MatrixEnclosure:
     return MatrixEnclosure(weight.mid, weight.rad)
 
 
-def smallest_singular(task: Task, states: Layer, phi: MatrixEnclosure, first: Layer) -> Evidence:
+def smallest_singular(task: Task, states: Layer, phi: MatrixEnclosure) -> Evidence:
     """Enclose s0, by Weyl's bound for the radii of Z and Phi; exactly 0 where a rank proves it."""
     stacked = np.hstack([states.value.mid, phi.mid])
     spread = np.hstack([radii(states.value), radii(phi)])
@@ -128,12 +131,10 @@ def smallest_singular(task: Task, states: Layer, phi: MatrixEnclosure, first: La
     keep = (stacked != 0.0).any(axis=0) | (spread != 0.0).any(axis=0)
     if not keep.any() or live < task.n:
         return Evidence(Enclosure.exact(0), how="fewer units than samples are ever active")
-    given = Features(
-        np.ascontiguousarray(stacked[:, keep]),
-        row_size(spread),
-        np.ascontiguousarray(spread[:, keep]),
-    )
-    value, _ = enclose_singular_extremes(given, ones=False)
+    middle, around = (np.ascontiguousarray(part[:, keep]) for part in (stacked, spread))
+    value, _ = enclose_singular_extremes(Features(middle, row_size(spread), around), ones=False)
+    if not (isinstance(value.hi, Fraction) and value.width <= value.lo * NARROW):
+        value = value.intersection(_by_gram(enclosed(middle, around)))
     if value.lo == 0:
         zero = (states.value.mid == 0.0) & (radii(states.value) == 0.0)
         patterns = known_patterns(states.signs.on, zero)
@@ -144,6 +145,17 @@ def smallest_singular(task: Task, states: Layer, phi: MatrixEnclosure, first: La
         "Gram matrix of the middles, moved by the radii",
         "" if value.lo > 0 else "no lower bound of the smallest singular value is proved",
     )  # fmt: skip
+
+
+def _by_gram(features: MatrixEnclosure) -> Enclosure:
+    """Enclose s0 by the smallest eigenvalue of F^T F, whose radii hold those of F."""
+    gram = product(features, transpose(features))
+    # the middle need not be symmetric in its last bits, but each of its halves encloses both
+    mid, rad = (np.tril(part) + np.tril(part, -1).T for part in (gram.mid, radii(gram)))
+    value = enclose_smallest_eigenvalue(mid, error=norm_up(rad), with_witness=False).enclosure()
+    if not value.is_bounded:
+        return Enclosure(0, INF)
+    return root(Enclosure(max(value.lo, Fraction(0)), max(value.hi, Fraction(0))))
 
 
 def open_state(

@@ -57,7 +57,7 @@ def read_masks(first: Signs, states: Signs, values: Array) -> Masks:
     with x = 0 for all parameters: it adds nothing to the gradient whatever the pre-activations
     of z are (they are exactly 0).
     """
-    reached = values.any(axis=1) & ~first.off.all(axis=1)
+    reached = np.asarray(values.any(axis=1) & ~first.off.all(axis=1))
     kinks = (first.kinks | states.kinks) & reached[:, None]
     why = ""
     if kinks.any():

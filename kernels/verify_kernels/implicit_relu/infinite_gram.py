@@ -56,16 +56,17 @@ def infinite_gram(X: Inputs | ArrayLike, *, precise: bool = False) -> InfiniteGr
     two), so that sin and cos of the angle t = atan2(sqrt(D), c) suffer no cancellation at any
     angle; parallel, antiparallel, equal and zero rows have D = 0.
 
-    G is singular iff the functions relu(w.x_i) are dependent. Kinks lie on the hyperplanes
-    w.x_i = 0: a dependence has no kink, so the functions of one line c x span a kink only by
-    c relu(w.x) + c relu(-w.x), which must cancel on each line by itself; what is left is linear,
-    relu(w.x) - relu(-w.x) = w.x. Hence G is singular iff a row is zero, two rows are positive
-    multiples of each other, or the rows that have an antiparallel partner (one of each pair) are
+    G is singular iff the functions relu(w.x_i) of w are dependent. Suppose that their combination
+    with coefficients c_i vanishes. At a point of the hyperplane of one line only, x_i = a_i e for
+    the rows of that line, its derivative jumps by the sum of c_i |a_i|, so that sum is 0 on every
+    line. Hence c_i = 0 on a line with one row, and a line with two opposite rows contributes
+    c relu(w.x) - c relu(-w.x) = c w.x. So G is singular iff a row is zero, two rows are positive
+    multiples of each other, or the rows with an antiparallel partner (one of each pair) are
     linearly dependent. All three are decided in integers.
 
     Args:
         X: rows x_i, shape (n, d), or values with their divisor; any norms.
-        precise: precision grows until lambda_0 is known to 60 bits (n <= 40), for which its being
+        precise: precision grows until lambda_0 is known to 60 bits (n <= 64), for which its being
             positive or 0 is decided beforehand.
 
     Returns:

@@ -58,16 +58,19 @@ def product_of(factor: Enclosure, value: Enclosure) -> Enclosure:
     return Enclosure.outward(min(ends), max(ends))
 
 
-def find_moduli(weight: MatrixEnclosure, norm: Evidence, margin: Evidence) -> tuple[Modulus, ...]:
-    """Return the proved constants: ||g A|| < 1, mu0 > 0, and if both fail rho(|g A|) < 1."""
+def norm_moduli(norm: Evidence, margin: Evidence) -> tuple[Modulus, ...]:
+    """Return the proved constants among ||g A|| < 1 and mu0 > 0."""
     found: list[Modulus] = []
     q, mu = norm.enclosure().hi, margin.enclosure().lo
     if isinstance(q, Fraction) and q < 1:
         found.append(Modulus("contraction", q))
     if isinstance(mu, Fraction) and mu > 0:
         found.append(Modulus("monotone", mu))
-    if found:
-        return tuple(found)
+    return tuple(found)
+
+
+def weighted_moduli(weight: MatrixEnclosure) -> tuple[Modulus, ...]:
+    """Return the constant of rho(|g A|) < 1 if it is proved: a positive vector."""
     witness = enclose_perron_root(weight, aim=ONE).witness
     if witness is None:
         return ()

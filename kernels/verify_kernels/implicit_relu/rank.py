@@ -20,7 +20,7 @@ def integer_matrix(matrix: Array) -> tuple[Any, int]:
     ratios = [float(x).as_integer_ratio() for x in matrix.ravel()]
     exponent = max((q.bit_length() - 1 for _, q in ratios), default=0)
     entries = [p << (exponent - q.bit_length() + 1) for p, q in ratios]
-    return fmpz_mat(*matrix.shape, entries), exponent
+    return fmpz_mat(matrix.shape[0], matrix.shape[1], entries), exponent
 
 
 def integer_rows(matrix: Any) -> list[list[int]]:
@@ -85,5 +85,8 @@ def known_patterns(on: NDArray[np.bool_], zero: NDArray[np.bool_]) -> list[bytes
 
     Where z_k = 0 is proved D_k = 0 serves: the equation z = D (g A z + phi) holds.
     """
-    told = (on | zero).all(axis=1)
-    return [row.tobytes() if known else None for row, known in zip(on & ~zero, told, strict=True)]
+    told = np.asarray((on | zero).all(axis=1))
+    return [
+        row.tobytes() if known else None
+        for row, known in zip(np.asarray(on & ~zero), told, strict=True)
+    ]

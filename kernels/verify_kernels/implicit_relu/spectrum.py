@@ -11,7 +11,7 @@ from verify.enclosure import INF, Enclosure
 from verify_kernels.full_rank.singular_values import root
 from verify_kernels.small_spectrum import enclose_largest_eigenvalue
 
-EXACT_ORDER = 40
+EXACT_ORDER = 64
 EXACT_BITS = 96
 
 
