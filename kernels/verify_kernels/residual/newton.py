@@ -100,7 +100,7 @@ def _by_floats(problem: FloatProblem, smallest: Fraction) -> Ends | None:
 def _solved(K: Array, m: Array) -> Array:
     """Return floats near K^-1 m, zeros where there are none; nothing rests on how near."""
     try:
-        v = np.linalg.solve(K, m)
+        v = np.asarray(np.linalg.solve(K, m), dtype=np.float64)
     except np.linalg.LinAlgError:
         return np.zeros_like(m)
     return v if np.isfinite(v).all() else np.zeros_like(m)
