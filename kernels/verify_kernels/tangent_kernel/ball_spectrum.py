@@ -12,17 +12,17 @@ import numpy as np
 from flint import acb_mat, arb, arb_mat, ctx, fmpq_mat
 
 from verify.enclosure import Enclosure
-from verify.evidence import Evidence, Witness
+from verify.evidence import Evidence
 from verify.network import Graph
 from verify.verdict import Truth
 from verify_kernels._rounding import float_up
 from verify_kernels.tangent_kernel.columns import count_parameters, trained_slots
-from verify_kernels.tangent_kernel.exact import rational_gram
+from verify_kernels.tangent_kernel.exact import rational_gram, require_small
 from verify_kernels.tangent_kernel.gram import TangentGram
-from verify_kernels.tangent_kernel.singularity import tangent_singularity
+from verify_kernels.tangent_kernel.singularity import kernel_vector, structural_singularity
 from verify_kernels.tangent_kernel.spectrum import TangentSpectrum, clipped
 from verify_kernels.tangent_kernel.walk import KinkError, OpenError, output_place
-from verify_kernels.tangent_kernel.wide_balls import ball_gram
+from verify_kernels.tangent_kernel.wide_balls import ORDER, WORK, ball_gram
 
 BITS = (128, 256, 512, 1024, 2048)
 SHARP = Fraction(1, 2**80)  # a relative width that needs no more bits
@@ -53,7 +53,7 @@ def ball_tangent_spectrum(
         InputError: a frozen role that the network does not have, or no sample.
     """
     frozen = frozenset(frozen)
-    singular = tangent_singularity(graph, inputs, frozen=frozen)
+    singular = structural_singularity(graph, inputs, frozen)
     try:
         return _of_rationals(graph, inputs, frozen, singular)
     except KinkError as reason:
@@ -84,24 +84,15 @@ def ball_tangent_spectrum(
 def _of_rationals(
     graph: Graph, inputs: Any, frozen: frozenset[str], singular: Evidence
 ) -> TangentSpectrum:
+    require_small(graph, inputs.count, ORDER, WORK)
     K = rational_gram(graph, inputs, frozen=frozen)
-    if singular.value is not Truth.REFUTED and K.rank() < K.nrows():
-        singular = _by_kernel(K)
+    if singular.value is not Truth.REFUTED:
+        singular = kernel_vector(K) or singular
     for bits in BITS:
         found = _spectrum(graph, frozen, K, bits, singular)
         if _is_sharp(found):
             break
     return found
-
-
-def _by_kernel(K: Any) -> Evidence:
-    """Return the proof that a singular rational matrix is singular: v with K v = 0."""
-    whole, _ = K.numer_denom()
-    kernel, _ = whole.nullspace()
-    v = [int(kernel[i, 0]) for i in range(K.nrows())]
-    return Evidence(
-        Truth.REFUTED, Witness("kernel-vector", {"vector": v}), how="K v = 0 in exact arithmetic"
-    )
 
 
 def _is_sharp(found: TangentSpectrum) -> bool:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from verify.network import Graph
+from verify_kernels import _numpy
 from verify_kernels._rounding import (
     OMEGA,
     Array,
@@ -27,12 +29,14 @@ from verify_kernels._rounding import (
     tau,
     up_array,
 )
+from verify_kernels.backend import get_backend
 from verify_kernels.definiteness import PRODUCTS
 from verify_kernels.self_test import check_arithmetic
 from verify_kernels.tangent_kernel.balls import RANGE, FloatBalls, raised
 from verify_kernels.tangent_kernel.columns import collect, count_parameters, trained_slots
 from verify_kernels.tangent_kernel.walk import (
     OpenError,
+    Sweep,
     forward,
     output_place,
     require_supported,
@@ -68,7 +72,12 @@ class TangentGram:
 
 @np.errstate(all="ignore")
 def enclose_tangent_gram(
-    graph: Graph, inputs: Any, *, frozen: Iterable[str] = (), memory: int = MEMORY
+    graph: Graph,
+    inputs: Any,
+    *,
+    frozen: Iterable[str] = (),
+    memory: int = MEMORY,
+    backend: str = "numpy",
 ) -> TangentGram:
     """Enclose K = J J^T by one reverse sweep for every output in midpoint-radius arithmetic.
 
@@ -82,6 +91,7 @@ def enclose_tangent_gram(
         inputs: `verify_kernels.forward.inputs.Inputs`: values and their divisor.
         frozen: roles that training does not change; every other weight and bias is a column.
         memory: bytes beyond which nothing is tried.
+        backend: of the products S S^T and H H^T, whose bounds hold for any order of summation.
 
     Returns:
         K with a bound of its error in the spectral norm; +inf, with the reason, where a kink is
@@ -106,13 +116,13 @@ def enclose_tangent_gram(
     parameters = 0
     try:
         require_supported(graph, place)
-        _require_memory(graph, place, len(inputs.values), outputs, memory)
+        require_memory(graph, place, len(inputs.values), outputs, memory)
         trained = trained_slots(graph, place, frozenset(frozen))
         parameters = count_parameters(graph, trained)
         check_arithmetic("numpy", size=rows)
-        arithmetic = FloatBalls(sliced=_wants_slices(graph, place, len(inputs.values)))
-        sweep = forward(graph, place, inputs, arithmetic, outputs=False)
-        total = FloatGram(rows, outputs)
+        check_arithmetic(backend, size=_largest_size(graph, place, rows))
+        sweep = float_sweep(graph, place, inputs)
+        total = FloatGram(rows, outputs, get_backend(backend, size=rows))
         collect(sweep, trained, total)
         mid, error = total.finish()
     except OpenError as reason:
@@ -121,6 +131,21 @@ def enclose_tangent_gram(
         nothing = np.zeros((order, order))
         return TangentGram(nothing, math.inf, outputs, parameters, why_open=str(reason))
     return TangentGram(mid, error, outputs, parameters)
+
+
+def _largest_size(graph: Graph, place: int, rows: int) -> int:
+    """Return the largest dimension of a product that K is made of."""
+    return max(rows, *(math.prod(graph.nodes[k].shape) + 1 for k in graph.needed(place)))
+
+
+def float_sweep(graph: Graph, place: int, inputs: Any) -> Sweep:
+    """Evaluate in floats what the derivatives read.
+
+    Raises:
+        OpenError: as for `forward`.
+    """
+    arithmetic = FloatBalls(sliced=_wants_slices(graph, place, len(inputs.values)))
+    return forward(graph, place, inputs, arithmetic, outputs=False)
 
 
 def _wants_slices(graph: Graph, place: int, n: int) -> bool:
@@ -136,7 +161,12 @@ def _wants_slices(graph: Graph, place: int, n: int) -> bool:
     return len(layers) > 2 or work <= SLICED
 
 
-def _require_memory(graph: Graph, place: int, n: int, outputs: int, memory: int) -> None:
+def require_memory(graph: Graph, place: int, n: int, outputs: int, memory: int) -> None:
+    """Refuse what would not fit in memory.
+
+    Raises:
+        OpenError: K, or the derivatives of all outputs, needs more.
+    """
     nodes = [graph.nodes[k] for k in graph.needed(place)]
     sizes = [math.prod(node.shape) for node in nodes]
     windows = [
@@ -156,8 +186,9 @@ def _require_memory(graph: Graph, place: int, n: int, outputs: int, memory: int)
 class FloatGram:
     """Gathers K and a bound of its error."""
 
-    def __init__(self, rows: int, outputs: int) -> None:
-        """Start with K = 0."""
+    def __init__(self, rows: int, outputs: int, module: ModuleType = _numpy) -> None:
+        """Start with K = 0; ``module`` is the backend of the products."""
+        self.module = module
         self.mid = np.zeros((rows, rows))
         self.outputs = outputs
         self.rounding = 0.0  # bound of ||mid - Jm Jm^T||_2, Jm the midpoints of J
@@ -171,7 +202,7 @@ class FloatGram:
         if ones:
             column = np.ones((len(h.mid), 1))
             h = MidRad(np.hstack([h.mid, column]), np.hstack([h.rad, 0.0 * column]))
-        left, right = s.mid @ s.mid.T, h.mid @ h.mid.T
+        left, right = (self.module.product(x.mid, x.mid.T) for x in (s, h))
         n, m_y = len(right), self.outputs
         blocks = left.reshape(n, m_y, n, m_y)
         blocks *= right[:, None, :, None]
@@ -181,7 +212,7 @@ class FloatGram:
 
     def add_rows(self, rows: MidRad) -> None:
         """Add J J^T of a block of columns."""
-        self.mid += rows.mid @ rows.mid.T
+        self.mid += self.module.product(rows.mid, rows.mid.T)
         one = np.ones(len(rows.mid))
         self._account(rows, None, one, 0.0 * one)
 

@@ -11,7 +11,11 @@ from verify.network import Graph
 from verify.verdict import Truth
 from verify_kernels.structure import find_merged_samples, rank_bound_by_symmetry
 from verify_kernels.tangent_kernel.columns import count_parameters, trained_slots
+from verify_kernels.tangent_kernel.exact import rational_gram, require_small
+from verify_kernels.tangent_kernel.gram import MEMORY, float_sweep, require_memory
 from verify_kernels.tangent_kernel.walk import OpenError, output_place
+from verify_kernels.tangent_kernel.wide_balls import ORDER, WORK
+from verify_kernels.tangent_kernel.zero_entries import present_columns
 
 
 def tangent_singularity(graph: Graph, inputs: Any, *, frozen: Iterable[str] = ()) -> Evidence:
@@ -23,23 +27,51 @@ def tangent_singularity(graph: Graph, inputs: Any, *, frozen: Iterable[str] = ()
         frozen: roles that training does not change.
 
     Returns:
-        REFUTED for the fact "J exists and K is nonsingular", with a witness: ``few-parameters``
-        {parameters, rows}; ``merged-samples`` {i, j, after}, equal in all that trained weights
-        read; ``sample-relation`` {samples, coefficients, ..}, c^T f = 0 for all trained weights.
-        UNDECIDED if none is found.
+        REFUTED for the fact "J exists and K is nonsingular", with a witness: those of
+        `structural_singularity`, or ``kernel-vector`` {vector} of integers, K v = 0, for small
+        rational networks. UNDECIDED if none is found.
+
+    Raises:
+        InputError: a frozen role that the network does not have, or no sample.
+    """
+    frozen = frozenset(frozen)
+    found = structural_singularity(graph, inputs, frozen)
+    if found.value is Truth.REFUTED:
+        return found
+    try:
+        require_small(graph, inputs.count, ORDER, WORK)
+        return kernel_vector(rational_gram(graph, inputs, frozen=frozen)) or found
+    except OpenError:
+        return found
+
+
+def structural_singularity(graph: Graph, inputs: Any, frozen: frozenset[str]) -> Evidence:
+    """Look for rows and columns of J that are too few, equal, related or zero.
+
+    Args:
+        graph: as for `enclose_tangent_gram`.
+        inputs: the samples.
+        frozen: roles that training does not change.
+
+    Returns:
+        REFUTED with a witness: ``few-parameters`` {parameters, rows}; ``merged-samples``
+        {i, j, after}, equal in all that trained weights read; ``sample-relation`` {samples,
+        coefficients, ..} with c^T f = 0 for all trained weights; ``zero-row`` {sample, output};
+        ``few-columns`` {columns, rows}, those of J that are not zero. Else UNDECIDED.
 
     Raises:
         InputError: a frozen role that the network does not have, or no sample.
     """
     inputs.require_some("tangent_singularity")
-    frozen = frozenset(frozen)
     place = output_place(graph)
-    rows = inputs.count * math.prod(graph.nodes[place].shape)
+    outputs = math.prod(graph.nodes[place].shape)
+    rows = inputs.count * outputs
     try:
-        parameters = count_parameters(graph, trained_slots(graph, place, frozen))
+        trained = trained_slots(graph, place, frozen)
     except OpenError:
-        parameters = None  # those used twice are not counted
-    if parameters is not None and parameters < rows:
+        trained = None  # those used twice are not counted
+    if trained is not None and count_parameters(graph, trained) < rows:
+        parameters = count_parameters(graph, trained)
         return _singular(
             Witness("few-parameters", {"parameters": parameters, "rows": rows}),
             f"J has {parameters} columns for {rows} rows",
@@ -50,7 +82,49 @@ def tangent_singularity(graph: Graph, inputs: Any, *, frozen: Iterable[str] = ()
     related = rank_bound_by_symmetry(graph, place, inputs, frozen, bias=False)
     if related.witness is not None:
         return _singular(related.witness, f"c^T J = 0, because {related.how}")
+    found = None if trained is None else _by_zeros(graph, place, inputs, trained)
+    if found is not None:
+        return found
     return Evidence(Truth.UNDECIDED, why_open="nothing that makes K singular is found")
+
+
+def _by_zeros(
+    graph: Graph, place: int, inputs: Any, trained: dict[int, frozenset[str]]
+) -> Evidence | None:
+    """Look for rows of J that are zero, or too many columns that are."""
+    outputs = math.prod(graph.nodes[place].shape)
+    try:
+        require_memory(graph, place, inputs.count, outputs, MEMORY)
+        try:
+            sweep = float_sweep(graph, place, inputs)
+        except OpenError:
+            sweep = None
+        found = present_columns(sweep, inputs, graph, place, trained)
+    except OpenError:
+        return None
+    rows = len(found.rows)
+    if not found.rows.all():
+        sample, output = divmod(int(found.rows.argmin()), outputs)
+        told = f"no trained entry moves output {output} at sample {sample}: its row of J is zero"
+        return _singular(Witness("zero-row", {"sample": sample, "output": output}), told)
+    if found.columns < rows:
+        told = f"only {found.columns} columns of J are not zero, for {rows} rows"
+        return _singular(Witness("few-columns", {"columns": found.columns, "rows": rows}), told)
+    return None
+
+
+def kernel_vector(K: Any) -> Evidence | None:
+    """Return the proof that a rational K is singular: integers v with K v = 0; None if it is not.
+
+    Args:
+        K: ``fmpq_mat``, symmetric.
+    """
+    whole, _ = K.numer_denom()
+    kernel, nullity = whole.nullspace()
+    if not nullity:
+        return None
+    v = [int(kernel[i, 0]) for i in range(K.nrows())]
+    return _singular(Witness("kernel-vector", {"vector": v}), "K v = 0 in exact arithmetic")
 
 
 def _singular(witness: Witness, how: str) -> Evidence:

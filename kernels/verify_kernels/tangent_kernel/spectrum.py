@@ -54,7 +54,7 @@ def enclose_tangent_spectrum(
         graph: as for `enclose_tangent_gram`.
         inputs: `verify_kernels.forward.inputs.Inputs`.
         frozen: roles that training does not change.
-        backend: of the factorisations; every one is rigorous.
+        backend: of the products and the factorisations; every one is rigorous.
         aim: where a statement about lambda_min turns; a proof of lambda_min > aim ends the work.
 
     Returns:
@@ -69,7 +69,7 @@ def enclose_tangent_spectrum(
         BackendError: the machine does not compute as assumed.
     """
     frozen = frozenset(frozen)
-    gram = enclose_tangent_gram(graph, inputs, frozen=frozen)
+    gram = enclose_tangent_gram(graph, inputs, frozen=frozen, backend=backend)
     if gram.error == math.inf:
         nothing = Evidence(Enclosure.unbounded(), why_open=gram.why_open)
         return TangentSpectrum(nothing, nothing, gram)
