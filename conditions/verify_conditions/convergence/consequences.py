@@ -51,7 +51,7 @@ def consequences(
 ) -> list[Consequence]:
     """Return the numbers of every proved theorem, or h and thresholds where none is proved."""
     found: list[Consequence] = []
-    for outcome in outcomes:
+    for outcome in _best_of_both(outcomes):
         name = outcome.route.name.removesuffix("-precise")
         if name in _FLOWS and speaks(outcome):
             found += _flow(problem, outcome)
@@ -62,6 +62,24 @@ def consequences(
                 ("distance", "of weights with zero loss from these", fm.NEWTON_DISTANCE),
             ])  # fmt: skip
     return found
+
+
+def _best_of_both(outcomes: Sequence[RouteOutcome]) -> list[RouteOutcome]:
+    """Leave out a theorem in one precision where the other one says as much."""
+    by_name = {outcome.route.name: outcome for outcome in outcomes}
+
+    def is_kept(outcome: RouteOutcome) -> bool:
+        name = outcome.route.name
+        plain = name.removesuffix("-precise")
+        precise = by_name.get(f"{plain}-precise")
+        better = (
+            precise is not None
+            and precise.truth is Truth.PROVED
+            and by_name[plain].truth is not Truth.PROVED
+        )
+        return (name != plain) == better
+
+    return [outcome for outcome in outcomes if is_kept(outcome)]
 
 
 def speaks(outcome: RouteOutcome) -> bool:

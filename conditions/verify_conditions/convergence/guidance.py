@@ -9,7 +9,10 @@ from verify.verdict import Truth
 from verify_conditions.convergence import formulas as fm
 from verify_conditions.convergence.consequences import numbers_of, speaks, value_of
 from verify_conditions.convergence.declared import NAME
+from verify_conditions.convergence.linearisation import linearisation
 from verify_conditions.convergence.problem import Problem, goal_of
+from verify_conditions.convergence.routes import KINDS
+from verify_conditions.convergence.search import propose_threshold
 from verify_conditions.reproduction import rounded_down
 
 _DIGITS = 2
@@ -26,7 +29,7 @@ def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort)
     spoken = [o for o in own if o.route.direction == "sufficient" and speaks(o)]
     if not spoken:
         return _singular(problem)
-    return _threshold(problem, spoken)
+    return _threshold(problem, spoken, effort)
 
 
 def _instead(outcomes: Sequence[RouteOutcome]) -> list[str]:
@@ -36,21 +39,21 @@ def _instead(outcomes: Sequence[RouteOutcome]) -> list[str]:
     return ["train without weight decay, or ask for the stationary points of the penalised loss"]
 
 
-def _threshold(problem: Problem, spoken: Sequence[RouteOutcome]) -> list[str]:
+def _threshold(problem: Problem, spoken: Sequence[RouteOutcome], effort: Effort) -> list[str]:
     """Say how far to train for the theorem that is nearest to firing."""
     found = []
     for outcome in spoken:
-        threshold = fm.threshold(*numbers_of(outcome)[1:])
-        found.append((value_of(threshold, outcome, problem).lo_float, outcome))
-    value, best = max(found, key=lambda pair: pair[0])
-    r, smallest, lipschitz = numbers_of(best)
-    h = value_of(fm.h(r, smallest, lipschitz), best, problem).hi_float
+        kind, precise = KINDS[outcome.route.name]
+        here = linearisation(problem, effort, kind, precise)
+        value = propose_threshold(here.start(), here.lipschitz_float)
+        h = value_of(fm.h(*numbers_of(outcome)), outcome, problem).hi_float
+        found.append((value, h, outcome))
+    value, h, best = max(found, key=lambda one: one[0])
     if not value > 0:
         return []
     told = [
-        f"train until ||r|| < {rounded_down(value, _DIGITS)}, where {best.route.title} fires with "
-        f"the sigma and the Lipschitz constant of these weights; here h = {h:.3g}, and it has to "
-        "be below 1/2"
+        f"train until ||r|| < {rounded_down(value, _DIGITS)}: about there {best.route.title} "
+        f"fires, if sigma stays as it is; here h = {h:.3g}, and it has to be below 1/2"
     ]
     return told + _dominates(problem, best)
 

@@ -36,10 +36,7 @@ S0 = quantity(
 )  # fmt: skip
 B = quantity("b", "Lipschitz constant of the features on the ball of radius R", latex="b")
 LAST_TRAINED = fact("last_trained", "the last layer's weight is trained")
-TAME = fact(
-    "tame", "every activation is continuously differentiable, or piecewise analytic with finitely "
-    "many pieces, so that the chain rule holds along every subgradient flow",
-)  # fmt: skip
+TAME = fact("tame", "the chain rule holds along every subgradient flow")
 
 # The implicit network ------------------------------------------------------------------------
 
@@ -60,4 +57,4 @@ CONSISTENT = fact("consistent", "some weights of this architecture may reach zer
 PLAIN = fact(
     "plain", "no weight decay, or the network with all trained weights zero has zero loss"
 )  # fmt: skip
-NO_DECAY = fact("no_decay", "there is no weight decay: the loss is s/2 times the sum of squares")
+NO_DECAY = fact("no_decay", "there is no weight decay")

@@ -69,6 +69,10 @@ def _always(problem: Problem) -> str | None:
     return None
 
 
+KINDS: dict[str, tuple[str, bool]] = {}
+"""Kind of linearisation and precision, by the name of a theorem's route."""
+
+
 def _theorem(
     name: str, title: str, goal: str, statement: Statement, kind: str, applies: Applies,
     *, descent: bool = False,
@@ -76,6 +80,7 @@ def _theorem(
     """Return the route in floats and, while the goal is open, the one in exact arithmetic."""
 
     def route(suffix: str, words: str, precise: bool) -> Route:
+        KINDS[name + suffix] = (kind, precise)
         named = ev.numbers(kind, precise, descent=descent)
         bound = ev.bindings(statement.about, named, name + suffix)
         cost = "expensive" if precise else "cheap"

@@ -128,3 +128,20 @@ def _gained(start: Start, beta: float, radius: float, t: float, norm: float) -> 
     if 2.0 * start.residual / (slope + math.sqrt(room)) > radius:
         return None
     return Step(radius, t / norm, t * room / norm)
+
+
+def propose_threshold(start: Start, lipschitz: LipschitzAt, rounds: int = 12) -> float:
+    """Return about the largest |r| at which Theorem A would hold with this sigma.
+
+    At h = 1/2 the path has length 2 r / sigma, so r solves r = sigma^2 / (2 beta(2 r / sigma)),
+    whose right side falls in r: bisection on the logarithm.
+    """
+    if not start.usable:
+        return 0.0
+    low, high = start.residual * 2.0**-60, start.residual
+    for _ in range(rounds):
+        middle = math.sqrt(low * high)
+        beta = lipschitz(2.0 * middle / start.smallest)
+        fits = 2.0 * beta * middle < start.smallest**2
+        low, high = (middle, high) if fits else (low, middle)
+    return low

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from verify.condition import Route
+from verify.condition import Effort, Route
 from verify.network import Feedforward, TwoLayer
 from verify.statement import Statement
 from verify.verdict import Truth
+from verify_conditions.gradient_inequality import quantities as q
 from verify_conditions.gradient_inequality import statements as st
 from verify_conditions.gradient_inequality.declared import BALL, TRAJECTORY
-from verify_conditions.gradient_inequality.evidence import bindings
+from verify_conditions.gradient_inequality.evidence import bindings, value_of
 from verify_conditions.gradient_inequality.problem import (
     ALONG,
     HERE,
@@ -87,6 +88,13 @@ def _some_kappa(problem: Problem) -> str | None:
     return _with_targets(problem)
 
 
+def _perhaps_stationary(problem: Problem) -> str | None:
+    unfit = _some_kappa(problem)
+    if unfit is None and value_of(q.GRADIENT, problem, Effort()).enclosure().lo > 0:
+        return "the gradient is not zero"
+    return unfit
+
+
 def _declared_kappa(problem: Problem) -> str | None:
     if problem.declared.kappa is None:
         return "no kappa is declared"
@@ -127,7 +135,10 @@ ROUTES: tuple[Route, ...] = (
            _piecewise_ball, pattern=True),
     *_both("ball-last-layer", "last layer on the ball", ON_BALL, st.BALL_LAST, _ball),
     *_both("trajectory", "tangent kernel at every checkpoint", ALONG, st.RUN, _run),
-    *_both("gradient", "loss and gradient", POINT, st.SOME_KAPPA, _some_kappa),
+    *_both("gradient", "gradient", POINT, st.NOT_STATIONARY, _some_kappa),
+    *_both("zero-loss", "zero loss", POINT, st.ZERO_LOSS, _perhaps_stationary),
+    *_both("stationary", "stationary with positive loss", POINT, st.SOME_KAPPA,
+           _perhaps_stationary),
     *_both("gradient-kappa", "loss and gradient, declared kappa", POINT, st.DECLARED_KAPPA,
            _declared_kappa),
     Route("gradient-trajectory", "loss and gradient at every checkpoint", POINTS,

@@ -71,7 +71,9 @@ RUN = _of(
 
 _L, _G = q.LOSS.symbol, q.GRADIENT.symbol
 _WHERE = "At one point"
-SOME_KAPPA = _of(sp.Or(_L <= 0, _G > 0), (q.LOSS, q.GRADIENT), _WHERE, POINT, "point", "equivalent")
+NOT_STATIONARY = _of(_G > 0, (q.GRADIENT,), _WHERE, POINT, "point")
+ZERO_LOSS = _of(_L <= 0, (q.LOSS,), _WHERE, POINT, "point")
+SOME_KAPPA = _of(sp.Or(_L <= 0, _G > 0), (q.LOSS, q.GRADIENT), _WHERE, POINT, "point", "necessary")
 DECLARED_KAPPA = _of(
     q.KAPPA.symbol * _L**q.EXPONENT.symbol <= _G, (q.GRADIENT, q.KAPPA, q.LOSS, q.EXPONENT),
     _WHERE, POINT, "point", "equivalent",
