@@ -201,8 +201,8 @@ def train_adam(
 def polish(problem: Problem, theta: Array, *, steps: int) -> Iterator[Checkpoint]:
     """Yield a checkpoint after every Levenberg-Marquardt step, the start included.
 
-    A step lowers ||r||: the damping falls to a tenth after one and grows tenfold otherwise; the run ends
-    where forty dampings in a row do not help.
+    A step lowers ||r||. The damping falls to a tenth after one and grows tenfold otherwise; the
+    run ends where forty dampings in a row do not help.
     """
     residual = (problem.outputs(theta) - problem.targets).ravel()
     norm = float(np.linalg.norm(residual))
