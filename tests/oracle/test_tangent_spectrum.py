@@ -311,6 +311,27 @@ def test_an_integer_vector_of_the_kernel() -> None:
     assert all(found.smallest.value == Enclosure.exact(0) for found in both(graph, X.tolist()))
 
 
+@pytest.mark.parametrize(
+    ("trained", "least"),
+    [(("weight", "bias"), 4), (("weight",), 3), (("bias",), 2), ((), 1)],
+    ids=["all", "weight", "bias", "none"],
+)
+def test_more_outputs_than_features(trained: tuple[str, ...], least: int) -> None:
+    """Two features and three outputs: singular from a number of samples on, and not before."""
+    rng = np.random.default_rng(5)
+    net = Feedforward(
+        (rng.normal(size=(2, 9)), rng.normal(size=(3, 2))),
+        (rng.normal(size=2), rng.normal(size=3)), (Activation.parse("tanh"),),
+    )  # fmt: skip
+    graph, X = net.graph(), rng.normal(size=(4, 9))
+    frozen = [f"linear2.{slot}" for slot in ("weight", "bias") if slot not in trained]
+    for n in range(1, 5):
+        found = tangent_singularity(graph, samples(X[:n]), frozen=frozen)
+        least_eigenvalue = ball_tangent_spectrum(graph, samples(X[:n]), frozen=frozen).smallest
+        assert (found.value is Truth.REFUTED) == (n >= least)
+        assert (least_eigenvalue.value.lo > 0) == (n < least)
+
+
 def test_frozen_layers_make_samples_equal() -> None:
     graph = plain([[[1.0, 1.0]], [[1.0], [2.0]], [[1.0, -1.0]]], [None, [0.5, 0.25], [0.0]], "tanh")
     linear = plain([[[1.0, 1.0]], [[2.0]]], [None, [0.5]], "identity")

@@ -53,13 +53,13 @@ def ball_tangent_spectrum(
         InputError: a frozen role that the network does not have, or no sample.
     """
     frozen = frozenset(frozen)
-    singular = structural_singularity(graph, inputs, frozen)
     try:
-        return _of_rationals(graph, inputs, frozen, singular)
+        exact = _rational(graph, inputs, frozen)
     except KinkError as reason:
         return _nothing(graph, str(reason))
-    except OpenError:
-        pass  # not rational
+    singular = structural_singularity(graph, inputs, frozen)
+    if exact is not None and singular.value is not Truth.REFUTED:
+        singular = kernel_vector(exact) or singular
     best: TangentSpectrum | None = None
     why, spent = "the time ran out", 0.0
     for bits in BITS:
@@ -67,32 +67,35 @@ def ball_tangent_spectrum(
             break
         start = time.monotonic()
         try:
-            K = ball_gram(graph, inputs, bits, frozen=frozen)
+            K = exact if exact is not None else ball_gram(graph, inputs, bits, frozen=frozen)
         except KinkError as reason:
             why = str(reason)
             continue
         except OpenError as reason:
             why = str(reason)
             break
-        best = _spectrum(graph, frozen, K, bits, singular)
+        found = _spectrum(graph, frozen, K, bits, singular)
+        if best is None or found.smallest.enclosure().width <= best.smallest.enclosure().width:
+            best = found
         if _is_sharp(best):
             break
         spent = time.monotonic() - start
     return best if best is not None else _nothing(graph, why)
 
 
-def _of_rationals(
-    graph: Graph, inputs: Any, frozen: frozenset[str], singular: Evidence
-) -> TangentSpectrum:
-    require_small(graph, inputs.count, ORDER, WORK)
-    K = rational_gram(graph, inputs, frozen=frozen)
-    if singular.value is not Truth.REFUTED:
-        singular = kernel_vector(K) or singular
-    for bits in BITS:
-        found = _spectrum(graph, frozen, K, bits, singular)
-        if _is_sharp(found):
-            break
-    return found
+def _rational(graph: Graph, inputs: Any, frozen: frozenset[str]) -> Any:
+    """Return K exactly, or None where the network is not rational or too large.
+
+    Raises:
+        KinkError: J does not exist.
+    """
+    try:
+        require_small(graph, inputs.count, ORDER, WORK)
+        return rational_gram(graph, inputs, frozen=frozen)
+    except KinkError:
+        raise
+    except OpenError:
+        return None
 
 
 def _is_sharp(found: TangentSpectrum) -> bool:

@@ -57,7 +57,8 @@ def structural_singularity(graph: Graph, inputs: Any, frozen: frozenset[str]) ->
         REFUTED with a witness: ``few-parameters`` {parameters, rows}; ``merged-samples``
         {i, j, after}, equal in all that trained weights read; ``sample-relation`` {samples,
         coefficients, ..} with c^T f = 0 for all trained weights; ``zero-row`` {sample, output};
-        ``few-columns`` {columns, rows}, those of J that are not zero. Else UNDECIDED.
+        ``few-columns`` {columns, rows}, those of J that are not zero; ``few-features`` {width,
+        bias, samples, outputs} of a last layer that is narrower than the outputs. Else UNDECIDED.
 
     Raises:
         InputError: a frozen role that the network does not have, or no sample.
@@ -82,10 +83,34 @@ def structural_singularity(graph: Graph, inputs: Any, frozen: frozenset[str]) ->
     related = rank_bound_by_symmetry(graph, place, inputs, frozen, bias=False)
     if related.witness is not None:
         return _singular(related.witness, f"c^T J = 0, because {related.how}")
-    found = None if trained is None else _by_zeros(graph, place, inputs, trained)
-    if found is not None:
-        return found
+    if trained is not None:
+        found = _by_width(graph, place, inputs, trained) or _by_zeros(graph, place, inputs, trained)
+        if found is not None:
+            return found
     return Evidence(Truth.UNDECIDED, why_open="nothing that makes K singular is found")
+
+
+def _by_width(
+    graph: Graph, place: int, inputs: Any, trained: dict[int, frozenset[str]]
+) -> Evidence | None:
+    """Look for a last layer f = V h + c with fewer features h than outputs and than samples.
+
+    There are u != 0 with u^T V = 0 and c != 0 with c^T [H, 1] = 0, if V has more rows than columns
+    and there are more samples than columns of [H, 1] that are trained: then (c kron u)^T J = 0.
+    """
+    node = graph.nodes[place]
+    if node.op != "linear" or len(node.shape) != 1:
+        return None
+    outputs, width = graph.stored[node.parameters["weight"]].shape
+    slots = trained.get(place, frozenset())
+    columns = width * ("weight" in slots) + ("bias" in slots)
+    if not (width < outputs and columns < inputs.count):
+        return None
+    told = {"width": width, "bias": "bias" in slots, "samples": inputs.count, "outputs": outputs}
+    return _singular(
+        Witness("few-features", told),
+        f"{width} features are read by {outputs} outputs at {inputs.count} samples",
+    )
 
 
 def _by_zeros(

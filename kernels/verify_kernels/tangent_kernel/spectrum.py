@@ -95,7 +95,8 @@ def _smallest(
         return Evidence(Enclosure.exact(0), singular.witness, how=singular.how)
     return Evidence(
         clipped(value), assumes=gram.assumes, how="K = J J^T is positive semidefinite",
-        why_open="lambda_min(J J^T) > 0 is not proved in floats",
+        why_open="lambda_min(J J^T) > 0 is not proved in floats, in which K is known up to "
+        f"{gram.error:.1e}",
     )  # fmt: skip
 
 
