@@ -6,12 +6,15 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from flint import arb
+from flint import arb, ctx
 
 from verify.enclosure import Enclosure
 from verify_kernels._rounding import Array
 from verify_kernels.teacher_student.lines import Lines
 from verify_kernels.teacher_student.sums import Ball, Sums, ball
+
+# Bits of the ends that are handed out.
+KEPT = 192
 
 
 @dataclass(frozen=True, eq=False)
@@ -115,7 +118,8 @@ def norm_of(gradient: Gradient) -> Enclosure:
         least, most = entry.abs_lower(), entry.abs_upper()
         low += least * least
         high += most * most
-    ends = [Enclosure.from_arb(end.sqrt()) for end in (low.abs_lower(), high)]
+    with ctx.workprec(KEPT):
+        ends = [Enclosure.from_arb(end.sqrt()) for end in (low.abs_lower(), high)]
     return Enclosure(max(ends[0].lo, 0), ends[1].hi)
 
 

@@ -13,7 +13,13 @@ from verify.enclosure import Enclosure
 from verify.evidence import Evidence
 from verify.network import TeacherStudent
 from verify.verdict import Truth
-from verify_kernels.teacher_student.gradient import Gradient, gradient_of, norm_of, zero_gradient
+from verify_kernels.teacher_student.gradient import (
+    KEPT,
+    Gradient,
+    gradient_of,
+    norm_of,
+    zero_gradient,
+)
 from verify_kernels.teacher_student.lines import Lines, lines_of
 from verify_kernels.teacher_student.sums import Ball, sums_over
 
@@ -22,8 +28,6 @@ FIRST_BITS, LAST_BITS = 128, 1 << 16
 ENOUGH = Fraction(1, 1 << 68)
 # Doublings that a gradient may ask for once the loss is known: it can be exactly zero.
 _MORE = 2
-# Bits of the ends that are handed out.
-KEPT = 192
 
 
 @dataclass(frozen=True, eq=False)
