@@ -14,6 +14,7 @@ from verify.errors import InputError
 from verify.verdict import Truth, Verdict
 from verify_conditions.convergence import implicit_pages as pages
 from verify_conditions.convergence import reproduce_implicit
+from verify_conditions.convergence.implicit_estimates import enclosed_h, estimate
 from verify_conditions.convergence.implicit_runs import END, at_the_start, follow, table_row
 from verify_conditions.convergence.implicit_tasks import Task, gaussian, real
 from verify_conditions.convergence.implicit_training import begin
@@ -66,9 +67,12 @@ def test_the_quick_run_comes_out_as_expected(quick):
 @pytest.mark.slow
 def test_what_theorem_i_certifies_is_kept_by_the_flow(quick):
     *_, found = quick
-    walks = [(run.last.certified, run.followed) for run in found.runs]
+    walks = [(run.certified, run.followed) for run in found.runs]
     walks += [(row.last, row.followed) for row in found.table]
+    assert {certified.by for certified, _ in walks} <= {"norm", "monotone"}
     for certified, followed in walks:
+        assert certified.fired
+        assert certified.h < 0.5
         assert followed.unmet(certified) == []
         assert followed.path <= certified.path.lo_float
         assert followed.contraction <= certified.contraction.lo_float < 1.0
@@ -87,24 +91,21 @@ def test_the_a_priori_argument_covers_every_step(quick):
 
 
 @pytest.mark.slow
-def test_the_first_firing_checkpoint_is_the_last_one(quick):
+def test_only_the_last_checkpoint_is_certified(quick):
     *_, found = quick
     for run in found.runs:
-        assert [point.certified.fired for point in run.checkpoints] == [False] * (
-            len(run.checkpoints) - 1
-        ) + [True]
-        assert run.last.certified.h < 0.5
+        assert [point.certified is not None for point in run.checkpoints[:-1]].count(True) == 0
+        assert run.last.certified is run.certified
+        assert run.last.estimate.fires
 
 
 @pytest.mark.slow
 def test_what_differs_is_named(quick):
     *_, found = quick
     run = found.runs[0]
-    known = run.last.certified
-    short = replace(known, path=Enclosure(0, 0), contraction=Enclosure(0, 0))
-    steep = replace(short, rate=Enclosure(100, 100))
-    task = run.case.task
-    told = follow(task, steep, rate=0.02, most=50).unmet(steep)
+    none = replace(run.certified, path=Enclosure(0, 0), contraction=Enclosure(0, 0))
+    steep = replace(none, rate=Enclosure(100, 100))
+    told = follow(run.case.task, steep, rate=0.02, most=50).unmet(steep)
     assert len(told) == 4
     assert told[0].startswith("a path of at most 0, but got")
     assert told[1].startswith("||gA|| <= 0 along it, but got")
@@ -114,33 +115,51 @@ def test_what_differs_is_named(quick):
         run,
         smallest=replace(run.smallest, value=Enclosure(0, 1)),
         a_priori=replace(run.a_priori, truth=Truth.UNDECIDED),
+        checkpoints=run.checkpoints[:-1],
         followed=None,
     )
     told = lost.unmet()
     assert len(told) == 3
     assert all(sentence.startswith("iris: expected ") for sentence in told)
     assert pages.walked_rows([lost]) == []
+    assert pages.firing_rows([lost])[0]["fires at t"] == "never"
     assert len(pages.figures_of(lost)) == 2
 
 
 def test_training_that_is_given_up_is_told_with_its_h():
     row = table_row(5, 5, 20, 1.2e-3, every=1, most=2)
-    assert not row.fired
+    assert row.last is None
+    assert row.followed is None
     [told] = row.unmet()
     assert told.startswith("n = 5, d = 5, m = 20: expected Theorem I to fire in 2 steps, but got h")
     [shown] = pages.trained_rows([row])
     assert shown["fires"] == "not in 2 steps"
-    assert shown["h <="] == row.last.h_text
+    assert shown["h <="] == f"({row.here.h:.3g})"
     assert shown["path"] == shown["l* <="] == shown["q <="] == "-"
 
 
-def test_an_untrained_network_does_not_fire():
-    start = at_the_start(100)
-    assert not start.certified.fired
-    assert start.certified.h > 0.5
-    [shown] = pages.untrained_rows([start])
-    assert shown["fires"] == "0 of 1"
-    assert "<svg" in pages.start_figure([start, at_the_start(50)])
+def test_h_of_untrained_networks_is_enclosed():
+    starts = [at_the_start(m) for m in (50, 100)]
+    for start in starts:
+        task = gaussian(5, 5, seed=0)
+        walk = begin(task, width=start.width, gamma=GAMMA, rate=0.1, seed=0)
+        measured = estimate(task, walk.parameters, GAMMA)
+        assert not measured.fires
+        assert start.h.hi_float > 0.5
+    # Tightness: the estimate is the better of both versions, computed in binary64.
+    assert measured.h <= start.h.hi_float * (1.0 + 1e-9)
+    shown = pages.untrained_rows(starts)
+    assert [row["h < 1/2"] for row in shown] == ["0 of 1", "0 of 1"]
+    assert "<svg" in pages.start_figure(starts)
+
+
+def test_fewer_units_than_samples_and_dead_units_have_no_h():
+    task = gaussian(9, 3, seed=0)
+    walk = begin(task, width=4, gamma=GAMMA, rate=0.1, seed=0)
+    assert estimate(task, walk.parameters, GAMMA).h == math.inf
+    dead = replace(walk.parameters, W=np.zeros_like(walk.parameters.W))
+    assert estimate(task, dead, GAMMA).h == math.inf
+    assert enclosed_h(task, dead, GAMMA).hi == math.inf
 
 
 def test_the_displacement_of_every_step_is_enclosed():

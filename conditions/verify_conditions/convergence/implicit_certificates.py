@@ -10,7 +10,6 @@ from typing import Any
 import sympy as sp
 
 from verify.certificate import Certificate, decode_enclosure
-from verify.condition import Effort
 from verify.decide import evaluate
 from verify.enclosure import INF, Enclosure
 from verify.engine import check
@@ -22,8 +21,8 @@ from verify_conditions.convergence.implicit_tasks import Task
 from verify_conditions.implicit_relu_training import Parameters
 from verify_conditions.reproduction import rounded_up
 
-_ROUTE = "implicit"
-_H = fm.h(qt.RESIDUAL.symbol, qt.S0_IMPLICIT.symbol, fm.B_NORM)
+_ROUTES = ("implicit", "implicit-monotone")
+_WORDS = {"implicit": "norm", "implicit-monotone": "monotone"}
 _UNKNOWN = Enclosure(0, INF)
 
 
@@ -35,16 +34,19 @@ class Certified:
         name: of the point, for people.
         parameters, gamma: the network.
         certificate: of `converges-from-here` about the gradient flow.
-        h: upper end of h at the radius tried, inf where no ball is well posed by its norm.
+        by: the version of Theorem I that fires, ``norm`` or ``monotone``, or empty.
+        h: upper end of h at the radius tried, of the version that fires, else of the one with the
+            smaller h; inf where no ball is proved well posed.
         path: encloses l*, [0, inf) unless it fires.
         rate: encloses the rate of ||r(t)||, [0, inf) unless it fires.
-        contraction: encloses q, the bound of ||g A|| on the ball.
+        contraction: encloses q, the bound of ||g A|| on the ball of that version.
     """
 
     name: str
     parameters: Parameters
     gamma: Fraction
     certificate: Certificate
+    by: str
     h: float
     path: Enclosure
     rate: Enclosure
@@ -52,9 +54,8 @@ class Certified:
 
     @property
     def fired(self) -> bool:
-        """Whether Theorem I, with the norm of the state weight, proves convergence."""
-        passed = self.certificate.verdict is Verdict.PASS
-        return passed and self.certificate.claim["decided_by"] == _ROUTE
+        """Whether Theorem I proves convergence from here."""
+        return self.certificate.verdict is Verdict.PASS
 
     @property
     def h_text(self) -> str:
@@ -63,48 +64,53 @@ class Certified:
 
 
 def certify(task: Task, parameters: Parameters, gamma: Fraction, name: str) -> Certified:
-    """Decide `converges-from-here` for the flow with all of A, W, u, v trained.
-
-    Ball arithmetic, which only the last digits of the threshold need, is given no time.
-    """
+    """Decide `converges-from-here` for the flow with all of A, W, u, v trained."""
     [certificate] = check(
         parameters.network(gamma), task.data, conditions=[NAME],
-        settings={f"{NAME}.frozen": "none"}, effort=Effort(budget=0.0), provenance={"file": name},
+        settings={f"{NAME}.frozen": "none"}, provenance={"file": name},
     )  # fmt: skip
-    known = _quantities(certificate)
-    q = _value(fm.Q, known)
-    applies = q.hi_float < 1.0
-    h = _value(_H, known) if applies else _UNKNOWN
-    told = _consequences(certificate)
+    decided = (certificate.claim["decided_by"] or "").removesuffix("-precise")
+    routes = {route["name"]: route for route in certificate.claim["routes"]}
+    numbers = {name: _numbers(routes[name]) for name in _ROUTES if name in routes}
+    h = {name: _h(name, known) for name, known in numbers.items()}
+    best = decided if decided in h else min(h, key=lambda name: h[name])
+    told = _consequences(certificate, decided)
+    # ||g A|| is enclosed by the first version; the ball is that of the version that fires
+    known = numbers[_ROUTES[0]] | {qt.RADIUS.symbol: numbers[best][qt.RADIUS.symbol]}
     return Certified(
-        name, parameters, gamma, certificate, h.hi_float,
-        told.get("lstar", _UNKNOWN), told.get("rate", _UNKNOWN), q,
+        name, parameters, gamma, certificate, _WORDS.get(decided, ""), h[best],
+        told.get("lstar", _UNKNOWN), told.get("rate", _UNKNOWN), _value(fm.Q, known),
     )  # fmt: skip
 
 
-def well_posedness(parameters: Parameters, gamma: Fraction, name: str) -> Certificate:
-    """Decide whether the equilibrium is unique for every bias."""
+def well_posedness(task: Task, parameters: Parameters, gamma: Fraction, name: str) -> Certificate:
+    """Decide whether the equilibrium is unique for every bias, and enclose those of the samples."""
     [certificate] = check(
-        parameters.network(gamma), conditions=["well-posedness"], provenance={"file": name}
-    )
+        parameters.network(gamma), task.data, conditions=["well-posedness"],
+        provenance={"file": name},
+    )  # fmt: skip
     return certificate
 
 
-def _quantities(certificate: Certificate) -> Mapping[sp.Symbol, Enclosure]:
-    """Return the enclosures of the route that uses the norm of the state weight, by symbol."""
-    found: dict[sp.Symbol, Enclosure] = {}
-    for route in certificate.claim["routes"]:
-        if route["name"] == _ROUTE:
-            for name, item in route["quantities"].items():
-                found[sp.Symbol(name, real=True)] = _ends(item)
-    return found
+def _numbers(route: Mapping[str, Any]) -> dict[sp.Symbol, Enclosure]:
+    """Return the enclosures of a route by symbol."""
+    return {sp.Symbol(name, real=True): _ends(x) for name, x in route["quantities"].items()}
 
 
-def _consequences(certificate: Certificate) -> dict[str, Enclosure]:
+def _h(name: str, known: Mapping[sp.Symbol, Enclosure]) -> float:
+    """Return the upper end of h, inf where the ball is not proved well posed."""
+    monotone = name != _ROUTES[0]
+    room, b = (fm.MU, fm.B_MONOTONE) if monotone else (1 - fm.Q, fm.B_NORM)
+    if not _value(room, known).lo > 0:
+        return float("inf")
+    return _value(fm.h(qt.RESIDUAL.symbol, qt.S0_IMPLICIT.symbol, b), known).hi_float
+
+
+def _consequences(certificate: Certificate, route: str) -> dict[str, Enclosure]:
     return {
         item["name"]: _ends(item)
         for item in certificate.claim["consequences"]
-        if item["by"] == _ROUTE and item["rigorous"]
+        if item["by"].removesuffix("-precise") == route and item["rigorous"]
     }
 
 
@@ -113,5 +119,4 @@ def _ends(item: Mapping[str, Any]) -> Enclosure:
 
 
 def _value(formula: sp.Expr, known: Mapping[sp.Symbol, Enclosure]) -> Enclosure:
-    needed = {symbol: known.get(symbol, _UNKNOWN) for symbol in formula.free_symbols}
-    return evaluate(formula, needed)
+    return evaluate(formula, {symbol: known[symbol] for symbol in formula.free_symbols})

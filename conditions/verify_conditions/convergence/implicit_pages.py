@@ -29,7 +29,7 @@ def firing_rows(runs: Sequence[RealRun]) -> Rows:
     """Return where Theorem I fires first, and what it then certifies."""
     rows = []
     for run in runs:
-        task, last = run.case.task, run.last
+        task, last, known = run.case.task, run.last, run.certified
         rows.append(
             {
                 "data": task.name,
@@ -37,11 +37,12 @@ def firing_rows(runs: Sequence[RealRun]) -> Rows:
                 "d": str(task.X.shape[1]),
                 "m": str(run.case.width),
                 "lambda_0 >=": rounded_down(run.lambda_0.lo_float, 4),
-                "h at t = 0": run.checkpoints[0].certified.h_text,
+                "h at t = 0": f"{run.checkpoints[0].estimate.h:.3g}",
                 "checkpoints": str(len(run.checkpoints)),
-                "fires at t": f"{last.time:.4g}" if last.certified.fired else "never",
+                "fires at t": "never" if known is None else f"{last.time:.4g}",
+                "by": "-" if known is None else known.by,
                 "loss": f"{last.loss:.3g}",
-                "h <=": last.certified.h_text,
+                "h <=": "-" if known is None else known.h_text,
                 "well posed": str(run.posed.verdict),
             }
         )
@@ -52,8 +53,8 @@ def walked_rows(runs: Sequence[RealRun]) -> Rows:
     """Return certified numbers beside the measured ones."""
     rows = []
     for run in runs:
-        known, seen = run.last.certified, run.followed
-        if seen is not None:
+        known, seen = run.certified, run.followed
+        if known is not None and seen is not None:
             rows.append(
                 {
                     "data": run.case.task.name,
@@ -134,26 +135,30 @@ def trained_rows(table: Sequence[TableRow]) -> Rows:
     """Return the rows of trained networks; one that does not fire is told with its h."""
     rows = []
     for row in table:
-        seen = row.followed
-        path = "-" if seen is None else f"{seen.path:.4g}"
-        bound = "-" if seen is None else rounded_up(row.last.path.hi_float, 4)
-        rows.append(
-            {
-                "n": str(len(row.task.X)),
-                "d": str(row.task.X.shape[1]),
-                "m": str(row.width),
-                "h at the start": row.first.h_text,
-                "fires": f"step {row.step}" if row.fired else f"not in {row.step} steps",
-                "loss": f"{row.loss:.3g}",
-                "seen before at": f"{row.noted:.3g}",
-                "h <=": row.last.h_text,
-                "q <=": rounded_up(row.last.contraction.hi_float, 4) if row.fired else "-",
-                "path": path,
-                "l* <=": bound,
-                "rate": "-" if seen is None else f"{seen.rate:.3g}",
-                "rate >=": rounded_down(row.last.rate.lo_float, 3) if row.fired else "-",
+        known, seen = row.last, row.followed
+        n, d = row.task.X.shape
+        shown = {
+            "n": str(n),
+            "d": str(d),
+            "m": str(row.width),
+            "h at the start": f"{row.first.h:.3g}",
+            "fires": f"not in {row.step} steps" if known is None else f"step {row.step}",
+            "by": "-" if known is None else known.by,
+            "loss": f"{row.loss:.3g}",
+            "seen before at": f"{row.noted:.3g}",
+            "h <=": f"({row.here.h:.3g})" if known is None else known.h_text,
+        }
+        if known is None or seen is None:
+            shown |= dict.fromkeys(("q <=", "path", "l* <=", "rate", "rate >="), "-")
+        else:
+            shown |= {
+                "q <=": rounded_up(known.contraction.hi_float, 4),
+                "path": f"{seen.path:.4g}",
+                "l* <=": rounded_up(known.path.hi_float, 4),
+                "rate": f"{seen.rate:.3g}",
+                "rate >=": rounded_down(known.rate.lo_float, 3),
             }
-        )
+        rows.append(shown)
     return rows
 
 
@@ -162,8 +167,7 @@ def untrained_rows(starts: Sequence[Start]) -> Rows:
     rows = []
     for width, found in groupby(starts, key=lambda start: start.width):
         group = list(found)
-        values = [start.certified.h for start in group]
-        fired = sum(start.certified.fired for start in group)
+        values = [start.h.hi_float for start in group]
         rows.append(
             {
                 "m": str(width),
@@ -172,7 +176,7 @@ def untrained_rows(starts: Sequence[Start]) -> Rows:
                 "least": f"{min(values):.3g}",
                 "largest": f"{max(values):.3g}",
                 "h sqrt(m), median": f"{median(values) * math.sqrt(width):.3g}",
-                "fires": f"{fired} of {len(group)}",
+                "h < 1/2": f"{sum(value < 0.5 for value in values)} of {len(group)}",
             }
         )
     return rows
@@ -198,8 +202,8 @@ def figures_of(run: RealRun) -> list[str]:
             dashed=recalled, words=[f"lambda_0 >= {run.lambda_0.lo_float:.6g} is proved."],
         ),
         curves_figure(
-            f"{name}: h of Theorem I at the certified checkpoints (upper end)",
-            {"h": [(c.time, c.certified.h) for c in run.checkpoints]},
+            f"{name}: h of Theorem I at the checkpoints, up to the first that is certified",
+            {"h, measured": [(c.time, c.estimate.h) for c in run.checkpoints]},
             x_label="t", y_label="h", marks={"1/2": 0.5},
         ),
     ]  # fmt: skip
@@ -207,9 +211,10 @@ def figures_of(run: RealRun) -> list[str]:
 
 
 def _figures_of_walk(run: RealRun) -> list[str]:
-    if run.followed is None:
+    known, seen = run.certified, run.followed
+    if known is None or seen is None:
         return []
-    name, known, seen = run.case.task.name, run.last.certified, run.followed
+    name = run.case.task.name
     begun = run.last.time
     first, rate = math.sqrt(seen.records[0].squares), known.rate.lo_float
     decay = [(r.time + begun, first * math.exp(-rate * r.time)) for r in seen.records]
@@ -241,7 +246,7 @@ def _figures_of_walk(run: RealRun) -> list[str]:
 def start_figure(starts: Sequence[Start]) -> str:
     """Return h at the start against the width, with the slope m^(-1/2) through its first median."""
     by_width = {
-        width: [start.certified.h for start in found]
+        width: [start.h.hi_float for start in found]
         for width, found in groupby(starts, key=lambda start: start.width)
     }
     middles = [(float(width), median(values)) for width, values in by_width.items()]

@@ -11,9 +11,12 @@ import math
 from dataclasses import dataclass
 from fractions import Fraction
 
+from verify.enclosure import Enclosure
 from verify_conditions.convergence.implicit_certificates import Certified, certify
+from verify_conditions.convergence.implicit_estimates import Estimate, enclosed_h, estimate
 from verify_conditions.convergence.implicit_tasks import Task, gaussian
 from verify_conditions.convergence.implicit_training import Descent, Record, begin
+from verify_conditions.implicit_relu_training import Parameters
 
 TABLE_GAMMA = Fraction(1, 4)
 
@@ -94,36 +97,39 @@ class TableRow:
         task: its samples.
         width: m.
         noted: the loss at which it was first seen to fire, with another seed.
-        first: the certificate at the start.
-        last: the certificate of the last checkpoint; it fires unless training was given up.
+        first: the estimate of h at the start.
+        here: the estimate of h at the last checkpoint.
         step: of that checkpoint.
         loss: 1/2 ||r||^2 there, measured.
+        parameters: there.
+        last: the certificate there, if the estimate promised that it fires.
         followed: the walk from there, if it fires.
     """
 
     task: Task
     width: int
     noted: float
-    first: Certified
-    last: Certified
+    first: Estimate
+    here: Estimate
     step: int
     loss: float
+    parameters: Parameters
+    last: Certified | None
     followed: Followed | None
 
     @property
-    def fired(self) -> bool:
-        """Whether Theorem I fires at the last checkpoint."""
-        return self.last.fired
+    def name(self) -> str:
+        """The size, for people."""
+        n, d = self.task.X.shape
+        return f"n = {n}, d = {d}, m = {self.width}"
 
     def unmet(self) -> list[str]:
         """Return one sentence for each expected outcome that did not occur."""
-        n, d = self.task.X.shape
-        name = f"n = {n}, d = {d}, m = {self.width}"
-        if self.followed is None:
-            found = [f"Theorem I to fire in {self.step} steps, but got h = {self.last.h_text}"]
+        if self.last is None or self.followed is None:
+            found = [f"Theorem I to fire in {self.step} steps, but got h = {self.here.h:.3g}"]
         else:
             found = self.followed.unmet(self.last)
-        return [f"{name}: expected {sentence}" for sentence in found]
+        return [f"{self.name}: expected {sentence}" for sentence in found]
 
 
 TABLE = (
@@ -134,31 +140,39 @@ TABLE = (
 
 
 def table_row(
-    n: int, d: int, m: int, noted: float, *, seed: int = 0, every: int = 25, most: int = 4000
+    n: int, d: int, m: int, noted: float, *, seed: int = 0, every: int = 5, most: int = 4000
 ) -> TableRow:
-    """Train by gradient descent with step 0.1 and certify every so many steps until it fires."""
+    """Train by gradient descent with step 0.1 and look every so many steps until it fires."""
     task = gaussian(n, d, seed=seed)
-    name = f"n = {n}, d = {d}, m = {m}"
     walk = begin(task, width=m, gamma=TABLE_GAMMA, rate=0.1, seed=seed)
-    first = last = certify(task, walk.parameters, TABLE_GAMMA, f"{name}, step 0")
-    while not last.fired and walk.step < most:
+    first = here = estimate(task, walk.parameters, TABLE_GAMMA)
+    last: Certified | None = None
+    while True:
+        if here.fires:
+            name = f"n = {n}, d = {d}, m = {m}, step {walk.step}"
+            last = certify(task, walk.parameters, TABLE_GAMMA, name)
+        fired = last is not None and last.fired
+        if fired or walk.step >= most:
+            break
         walk.advance_to(walk.step + every)
-        last = certify(task, walk.parameters, TABLE_GAMMA, f"{name}, step {walk.step}")
-    followed = follow(task, last, rate=0.02) if last.fired else None
-    return TableRow(task, m, noted, first, last, walk.step, walk.loss, followed)
+        here = estimate(task, walk.parameters, TABLE_GAMMA)
+    return TableRow(
+        task, m, noted, first, here, walk.step, walk.loss, walk.parameters,
+        last if fired else None, follow(task, last, rate=0.02) if fired and last else None,
+    )  # fmt: skip
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True)
 class Start:
-    """An untrained network of width m and its certificate."""
+    """An untrained network of width m: the enclosure of h."""
 
     width: int
     seed: int
-    certified: Certified
+    h: Enclosure
 
 
 def at_the_start(m: int, *, n: int = 5, d: int = 5, seed: int = 0) -> Start:
-    """Certify an untrained network of width m."""
+    """Enclose h of an untrained network of width m."""
     task = gaussian(n, d, seed=seed)
-    walk = begin(task, width=m, gamma=TABLE_GAMMA, rate=0.1, seed=seed)
-    return Start(m, seed, certify(task, walk.parameters, TABLE_GAMMA, f"start, m = {m}, {seed}"))
+    start = begin(task, width=m, gamma=TABLE_GAMMA, rate=0.1, seed=seed)
+    return Start(m, seed, enclosed_h(task, start.parameters, TABLE_GAMMA))
