@@ -49,10 +49,10 @@ def test_the_quick_run_comes_out_as_expected(quick):
     assert certificates == [
         "digits.converges-from-here.json",
         "digits.well-posedness.json",
-        "iris.converges-from-here.json",
-        "iris.well-posedness.json",
         "sphere-5-5-20.converges-from-here.json",
         "sphere-5-5-50.converges-from-here.json",
+        "wine.converges-from-here.json",
+        "wine.well-posedness.json",
     ]
     for name in certificates:
         assert read_certificate(folder / name).verdict is Verdict.PASS
@@ -120,7 +120,7 @@ def test_what_differs_is_named(quick):
     )
     told = lost.unmet()
     assert len(told) == 3
-    assert all(sentence.startswith("iris: expected ") for sentence in told)
+    assert all(sentence.startswith("wine: expected ") for sentence in told)
     assert pages.walked_rows([lost]) == []
     assert pages.firing_rows([lost])[0]["fires at t"] == "never"
     assert len(pages.figures_of(lost)) == 2

@@ -92,7 +92,10 @@ def enclosed_h(task: Task, parameters: Parameters, gamma: Fraction) -> Enclosure
         h of Theorem I at that radius, rigorously; [0, inf) where the ball is not proved well posed
         or s0 not proved positive.
     """
-    radius = Fraction(_estimate(task, parameters, gamma, monotone=False).radius)
+    proposed = _estimate(task, parameters, gamma, monotone=False).radius
+    if not math.isfinite(proposed):
+        return Enclosure(0, INF)
+    radius = Fraction(proposed)
     network = parameters.network(gamma)
     state = enclose_implicit(network, Inputs.of(task.X, (task.X.shape[1],)), task.y)
     known = {

@@ -3,10 +3,11 @@
 On real data the smallest eigenvalue lambda_0 of the Gram matrix of infinite width is proved
 positive, gradient descent with a small step stands for the gradient flow, and the condition
 `converges-from-here` is decided at the first checkpoint whose h, estimated in floats, promises that
-Theorem I fires: from there the flow is proved to reach zero loss. Then it is walked on: path, norm and rate have to keep what was certified. The
-decay rates of the paper are shown as recalled, and nothing depends on them. Networks on random
-directions are trained until they fire as well, and h of untrained ones is shown against the width.
-What comes out otherwise than expected is named, and the exit code is 1.
+Theorem I fires: from there the flow is proved to reach zero loss. Then it is walked on: path, norm
+and rate have to keep what was certified. The decay rates of the paper are shown as recalled, and
+nothing depends on them. Networks on random directions are trained until they fire as well, and h of
+untrained ones is enclosed and shown against the width. What comes out otherwise than expected is
+named, and the exit code is 1.
 """
 
 from __future__ import annotations
@@ -131,12 +132,12 @@ def _run(quick: bool, json_dir: str | Path | None, report: str | Path | None, sa
 
 def cases_of(quick: bool) -> list[Case]:
     """Return the trainings on real data."""
-    iris = Case(real("iris", 5), 20, flow=0.02)
+    wine = Case(real("wine", 10), 50, flow=0.01)
     if quick:
-        return [iris, Case(real("digits", 10, classes=(3, 8)), 50)]
+        return [wine, Case(real("digits", 10, classes=(3, 8)), 50, flow=0.01)]
     return [
-        iris,
-        Case(real("wine", 10), 50),
+        Case(real("iris", 5), 20, flow=0.02),
+        wine,
         Case(real("breast_cancer", 20), 100),
         Case(real("digits", 20, classes=(3, 8)), 100),
     ]
