@@ -10,7 +10,7 @@ from verify.cli import main
 
 README = (Path(__file__).parents[2] / "README.md").read_text()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
-ARRAYS, CHECKPOINT, TWO_LAYER, DEEP, MARKER = BLOCKS
+ARRAYS, CHECKPOINT, TWO_LAYER, DEEP, TRAINED, MARKER = BLOCKS
 
 
 def test_the_two_models_of_the_readme_pass(tmp_path, monkeypatch, capsys):
@@ -60,6 +60,21 @@ def test_the_deep_network_of_the_readme(tmp_path, monkeypatch, capsys):
     )  # fmt: skip
     names["np"].savez("net.npz", X=names["X"], **narrow)
     assert main(words) == 1
+
+
+def test_the_trained_network_of_the_readme(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    exec(ARRAYS, names)
+    exec(TRAINED, names)
+    found = re.findall(r"^verify (check trained\.npz .*?)\n```", README, re.DOTALL | re.MULTILINE)
+    (command,) = found
+    words = shlex.split(command)
+    assert main(words) == 0
+    told = " ".join(capsys.readouterr().out.split())
+    for word in ("lstar", "rate", "eta", "contraction"):
+        assert word in told
+    assert main([*words, "--set", "converges-from-here.step=0.001"]) == 0
 
 
 def test_the_marker_of_the_readme_works(pytester):

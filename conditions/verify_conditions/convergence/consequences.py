@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from fractions import Fraction
 
 import sympy as sp
 
 from verify.condition import Consequence, Effort, RouteOutcome
-from verify.decide import evaluate
+from verify.decide import decide, evaluate
 from verify.enclosure import Enclosure
 from verify.statement import Quantity
 from verify.verdict import Truth
@@ -20,6 +21,8 @@ _LATEX = {
     for item in vars(q).values()
     if isinstance(item, Quantity) and item.latex
 }
+_PARTS = 64
+"""Fractions k/64 of 1/(s Lam) that are tried as the largest step."""
 _FLOWS = ("flow", "output-layer", "implicit", "implicit-monotone", "pattern-flow")
 _DESCENTS = ("descent", "pattern-descent")
 
@@ -118,6 +121,33 @@ def _descent(problem: Problem, outcome: RouteOutcome) -> Iterator[Consequence]:
         ("contraction", "|r_(k+1)| <= contraction |r_k| in every step", fm.CONTRACTION),
         ("descent_length", "length of the whole path of gradient descent", fm.DESCENT_LENGTH),
     ])  # fmt: skip
+    most = largest_step(problem, outcome)
+    if most is not None:
+        yield Consequence(
+            "largest step", "every step of gradient descent from 0 to this is proved to converge",
+            most, "", outcome.route.name,
+        )  # fmt: skip
+
+
+def largest_step(problem: Problem, outcome: RouteOutcome) -> Enclosure | None:
+    """Return about the largest step at which the route's theorem is proved, on the same ball.
+
+    The hypotheses are monotone in eta, so every smaller step satisfies them as well.
+    """
+    statement = outcome.route.statements[0]
+    values = {
+        item.symbol: outcome.evidence[str(item.symbol)].enclosure() for item in statement.quantities
+    }
+    facts = {item.symbol: outcome.evidence[str(item.symbol)].value for item in statement.facts}
+    top = value_of(1 / (fm.s * fm.LAMBDA), outcome, problem).lo
+    if not isinstance(top, Fraction) or top <= 0:
+        return None
+    for part in range(_PARTS, 0, -1):
+        step = Enclosure.outward(top * part / _PARTS, top * part / _PARTS, bits=53).lo
+        values[fm.eta] = Enclosure(step, step)
+        if decide(statement.hypothesis, values, facts).truth is Truth.PROVED:
+            return values[fm.eta]
+    return None
 
 
 def _told(

@@ -13,7 +13,7 @@ from verify_conditions.convergence.linearisation import linearisation
 from verify_conditions.convergence.problem import Problem, goal_of
 from verify_conditions.convergence.routes import KINDS
 from verify_conditions.convergence.search import propose_threshold
-from verify_conditions.reproduction import rounded_down
+from verify_conditions.reproduction import rounded_down, rounded_up
 
 _DIGITS = 2
 
@@ -29,7 +29,7 @@ def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort)
     spoken = [o for o in own if o.route.direction == "sufficient" and speaks(o)]
     if not spoken:
         return _singular(problem)
-    return _threshold(problem, spoken, effort)
+    return _smaller_step(problem, spoken) or _threshold(problem, spoken, effort)
 
 
 def _instead(outcomes: Sequence[RouteOutcome]) -> list[str]:
@@ -37,6 +37,18 @@ def _instead(outcomes: Sequence[RouteOutcome]) -> list[str]:
     if "contradiction" in refuted:
         return ["remove the contradictory samples, or feed what distinguishes them"]
     return ["train without weight decay, or ask for the stationary points of the penalised loss"]
+
+
+def _smaller_step(problem: Problem, spoken: Sequence[RouteOutcome]) -> list[str]:
+    """Say which steps would do, where only the declared step is too long."""
+    if problem.declared.step is None:
+        return []
+    for outcome in spoken:
+        found = largest_step(problem, outcome)
+        if found is not None:
+            most = rounded_down(found.lo_float, _DIGITS)
+            return [f"with a step up to {most} {outcome.route.title} proves it from these weights"]
+    return []
 
 
 def _threshold(problem: Problem, spoken: Sequence[RouteOutcome], effort: Effort) -> list[str]:
@@ -53,7 +65,7 @@ def _threshold(problem: Problem, spoken: Sequence[RouteOutcome], effort: Effort)
         return []
     told = [
         f"train until ||r|| < {rounded_down(value, _DIGITS)}: about there {best.route.title} "
-        f"fires, if sigma stays as it is; here h = {h:.3g}, and it has to be below 1/2"
+        f"fires, if sigma stays as it is; here h = {rounded_up(h, 3)}, and it has to be below 1/2"
     ]
     return told + _dominates(problem, best)
 
