@@ -7,7 +7,12 @@ from collections.abc import Sequence
 from verify.condition import Effort, RouteOutcome
 from verify.verdict import Truth
 from verify_conditions.convergence import formulas as fm
-from verify_conditions.convergence.consequences import numbers_of, speaks, value_of
+from verify_conditions.convergence.consequences import (
+    largest_step,
+    numbers_of,
+    speaks,
+    value_of,
+)
 from verify_conditions.convergence.declared import NAME
 from verify_conditions.convergence.linearisation import linearisation
 from verify_conditions.convergence.problem import Problem, goal_of
