@@ -17,7 +17,7 @@ from verify.network import Graph
 from verify.verdict import Truth
 from verify_kernels._rounding import float_up
 from verify_kernels.tangent_kernel.columns import count_parameters, trained_slots
-from verify_kernels.tangent_kernel.exact import rational_gram, require_small
+from verify_kernels.tangent_kernel.exact import rational_gram, require_small, size_of
 from verify_kernels.tangent_kernel.gram import TangentGram
 from verify_kernels.tangent_kernel.singularity import kernel_vector, structural_singularity
 from verify_kernels.tangent_kernel.spectrum import TangentSpectrum, clipped
@@ -25,6 +25,7 @@ from verify_kernels.tangent_kernel.walk import KinkError, OpenError, output_plac
 from verify_kernels.tangent_kernel.wide_balls import ORDER, WORK, ball_gram
 
 BITS = (128, 256, 512, 1024, 2048)
+LARGEST, MOST = 120, 30_000_000  # rows, and products that K is made of
 SHARP = Fraction(1, 2**80)  # a relative width that needs no more bits
 
 
@@ -61,13 +62,13 @@ def ball_tangent_spectrum(
     if exact is not None and singular.value is not Truth.REFUTED:
         singular = kernel_vector(exact) or singular
     best: TangentSpectrum | None = None
-    why, spent = "the time ran out", 0.0
+    why, spent = "the time ran out", _seconds(graph, inputs) / 2.0
     for bits in BITS:
         if time.monotonic() + 2.0 * spent > deadline:
             break
         start = time.monotonic()
         try:
-            K = exact if exact is not None else ball_gram(graph, inputs, bits, frozen=frozen)
+            K = exact if exact is not None else _gram(graph, inputs, bits, frozen)
         except KinkError as reason:
             why = str(reason)
             continue
@@ -81,6 +82,16 @@ def ball_tangent_spectrum(
             break
         spent = time.monotonic() - start
     return best if best is not None else _nothing(graph, why)
+
+
+def _seconds(graph: Graph, inputs: Any) -> float:
+    """Return about how long the first precision takes."""
+    rows, work = size_of(graph, inputs.count)
+    return 1e-6 * rows**3 + 1e-7 * work
+
+
+def _gram(graph: Graph, inputs: Any, bits: int, frozen: frozenset[str]) -> Any:
+    return ball_gram(graph, inputs, bits, frozen=frozen, order=LARGEST, work=MOST)
 
 
 def _rational(graph: Graph, inputs: Any, frozen: frozenset[str]) -> Any:

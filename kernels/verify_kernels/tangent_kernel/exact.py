@@ -24,6 +24,15 @@ def require_small(graph: Graph, samples: int, order: int = ORDER, work: int = WO
     Raises:
         OpenError: it is.
     """
+    rows, total = size_of(graph, samples)
+    if rows > order or total > work:
+        raise OpenError(
+            f"exact arithmetic on {rows} outputs and about {total:.1g} products is too large"
+        )
+
+
+def size_of(graph: Graph, samples: int) -> tuple[int, int]:
+    """Return the rows of K and about how many products it is made of."""
     place = output_place(graph)
     rows = samples * math.prod(graph.nodes[place].shape)
     total = 0
@@ -32,10 +41,7 @@ def require_small(graph: Graph, samples: int, order: int = ORDER, work: int = WO
         weight = node.parameters.get("weight")
         each = 1 if weight is None else math.prod(graph.stored[weight].shape[1:])
         total += math.prod(node.shape) * each * (samples + 3 * rows) + rows**2 * each
-    if rows > order or total > work:
-        raise OpenError(
-            f"exact arithmetic on {rows} outputs and about {total:.1g} products is too large"
-        )
+    return rows, total
 
 
 def require_rational(graph: Graph) -> None:

@@ -83,15 +83,31 @@ def _array(entries: list[Any], shape: tuple[int, ...]) -> Any:
     return found.reshape(shape)
 
 
-def ball_gram(graph: Graph, inputs: Any, bits: int, *, frozen: Iterable[str] = ()) -> Any:
+def ball_gram(
+    graph: Graph,
+    inputs: Any,
+    bits: int,
+    *,
+    frozen: Iterable[str] = (),
+    order: int = ORDER,
+    work: int = WORK,
+) -> Any:
     """Enclose K = J J^T in an ``arb_mat``, computed with a number of bits.
+
+    Args:
+        graph: as for `enclose_tangent_gram`.
+        inputs: the samples.
+        bits: of the context.
+        frozen: roles that training does not change.
+        order: rows of K beyond which nothing is tried.
+        work: products beyond which nothing is tried.
 
     Raises:
         InputError: a frozen role that the network does not have.
         OpenError: too large, an unknown operation, or a kink.
     """
     place = output_place(graph)
-    require_small(graph, len(inputs.values), ORDER, WORK)
+    require_small(graph, len(inputs.values), order, work)
     trained = trained_slots(graph, place, frozenset(frozen))
     with ctx.workprec(bits):
         sweep = forward(graph, place, inputs, WideBalls(), outputs=False)
