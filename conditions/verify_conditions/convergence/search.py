@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 LipschitzAt = Callable[[float], float]
 
@@ -92,7 +92,11 @@ def propose_step(
         return Step(radius or 1.0, step or 1.0, 0.0)
     radii = [radius] if radius is not None else list(_radii(start, lipschitz))
     found = [_best_at(start, lipschitz(R), R, step) for R in radii]
-    return max(found, key=lambda one: one.gain)
+    best = max(found, key=lambda one: one.gain)
+    if step is not None and not best.gain > 0.0:
+        # The ball on which other steps are certified tells most about this one.
+        return replace(propose_step(start, lipschitz, radius), step=step, gain=0.0)
+    return best
 
 
 def _radii(start: Start, lipschitz: LipschitzAt) -> Iterator[float]:

@@ -17,7 +17,8 @@ from verify_conditions.gradient_inequality import quantities as q
 from verify_conditions.gradient_inequality.evidence import value_of
 from verify_conditions.gradient_inequality.measured import fitted_exponent, least_between
 from verify_conditions.gradient_inequality.problem import Problem
-from verify_kernels.teacher_student import norm_range, separation
+from verify_conditions.gradient_inequality.samples import bounds_of
+from verify_kernels.teacher_student import LossOnly, norm_range, separation
 
 _LATEX = {
     item.symbol: item.latex
@@ -43,6 +44,7 @@ def consequences(
         found += _ratios(problem, effort)
     if problem.population:
         found += _teachers(problem)
+        found += _masses(problem, effort)
     if problem.checkpoints:
         found += _measured(problem, effort)
     return found
@@ -97,6 +99,23 @@ def _teachers(problem: Problem) -> Iterator[Consequence]:
     low, high = norm_range(problem.network)
     yield Consequence("w_min", "least norm of a teacher", low.enclosure(), r"w_{\min}")
     yield Consequence("w_max", "largest norm of a teacher", high.enclosure(), r"w_{\max}")
+
+
+def _masses(problem: Problem, effort: Effort) -> Iterator[Consequence]:
+    """What the loss alone proves about the mass of the students nearest to each teacher."""
+    found = bounds_of(problem, effort)
+    if not isinstance(found, LossOnly) or found.reason:
+        return
+    for j, mass in enumerate(found.masses):
+        proved = Enclosure(mass.lower.lo, mass.upper.hi)
+        yield Consequence(
+            f"mass at teacher {j}", "sum of ||w_i||^2 over the students nearest to it, minus "
+            "||w*_j||^2, by the loss alone", proved, "", "loss alone",
+        )  # fmt: skip
+        if mass.difference is not None:
+            yield Consequence(
+                f"true mass at teacher {j}", "the same difference, computed", mass.difference
+            )
 
 
 def _measured(problem: Problem, effort: Effort) -> Iterator[Consequence]:

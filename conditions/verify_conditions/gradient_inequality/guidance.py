@@ -12,7 +12,6 @@ from verify_conditions.gradient_inequality.evidence import value_of
 from verify_conditions.gradient_inequality.problem import Problem, goal_of
 from verify_conditions.gradient_inequality.samples import bounds_of
 from verify_conditions.reproduction import rounded_down
-from verify_kernels.teacher_student import LossOnly
 
 _RECALLED = (
     "as recalled, and used in no verdict: Zhou, Ge and Jin (2021) show ||grad L|| >= kappa L with "
@@ -42,8 +41,8 @@ def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort)
 def _population(problem: Problem, effort: Effort) -> list[str]:
     found = bounds_of(problem, effort)
     said = [_DECAY, _RECALLED]
-    if not isinstance(found, LossOnly):
-        said.insert(0, f"the loss alone proves nothing of the students here: {found}")
+    if found.reason:
+        said.insert(0, f"the loss alone proves nothing of the students here: {found.reason}")
     return said
 
 

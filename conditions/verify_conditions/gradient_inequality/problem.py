@@ -132,9 +132,17 @@ def _checkpoints(
         if type(point.network) is not type(network):
             raise NotApplicable(f"checkpoint {point.name} is a network of another family")
         population = isinstance(point.network, TeacherStudent)
+        if population and not _same_teachers(point.network, network):
+            raise NotApplicable(f"checkpoint {point.name} has other teachers")
         own = None if population else fit(NAME, point.network, data, told.divisor)
         found.append((point.name, Problem(point.network, told, own)))
     return found
+
+
+def _same_teachers(one: TeacherStudent, other: TeacherStudent) -> bool:
+    a, b = one.a_star, other.a_star
+    outputs = np.array_equal(a, b) if a is not None and b is not None else a is b
+    return np.array_equal(one.teachers, other.teachers) and bool(outputs)
 
 
 def goal_of(problem: Problem) -> str:

@@ -10,7 +10,7 @@ from verify.enclosure import Enclosure, hex_of
 from verify_conditions.gradient_inequality import quantities as q
 from verify_conditions.gradient_inequality.evidence import population, value_of
 from verify_conditions.gradient_inequality.problem import Problem
-from verify_kernels.teacher_student import LossOnly, loss_only
+from verify_kernels.teacher_student import LossOnly, ProductBound, loss_only, product_bound
 
 
 def samples(
@@ -45,7 +45,7 @@ def _checkpoints(problem: Problem, effort: Effort) -> SampleRecord:
 def _students(problem: Problem, effort: Effort) -> SampleRecord | None:
     """The loss alone bounds the angle of every heavy student to its teacher."""
     found = bounds_of(problem, effort)
-    if not isinstance(found, LossOnly):
+    if found.reason:
         return None
     rows, certified = [], 0
     for index, student in enumerate(found.students):
@@ -63,12 +63,15 @@ def _students(problem: Problem, effort: Effort) -> SampleRecord | None:
     return SampleRecord(summary, certified, len(rows), rows, unit="student")
 
 
-def bounds_of(problem: Problem, effort: Effort) -> LossOnly | str:
-    """Return what the loss alone proves, or the reason why nothing."""
-    found: LossOnly | str = problem.once(
-        "loss only",
-        lambda: loss_only(problem.network, population(problem, effort).loss.enclosure()),
-    )
+def bounds_of(problem: Problem, effort: Effort) -> LossOnly | ProductBound:
+    """Return what the loss alone proves: for orthogonal teachers, else for any few of them."""
+
+    def compute() -> LossOnly | ProductBound:
+        loss = population(problem, effort).loss.enclosure()
+        orthogonal = loss_only(problem.network, loss)
+        return product_bound(problem.network, loss) if orthogonal.reason else orthogonal
+
+    found: LossOnly | ProductBound = problem.once("loss only", compute)
     return found
 
 
