@@ -559,5 +559,9 @@ def test_other_networks_are_refused(change: Any, words: str) -> None:
         enclose_implicit(Equilibrium(**parts), _inputs([[1.0, 0.5]]), [1.0])
     with pytest.raises(InputError, match="expected shapes"):
         enclose_implicit(_network(A4, 1, W4, U4, V4), _inputs([[1.0, 0.5]]), [1.0, 2.0])
+    with pytest.raises(InputError, match="expected shapes"):
+        enclose_implicit(
+            _network(A4, 1, np.zeros((4, 0)), U4, V4), _inputs(np.zeros((1, 0))), [1.0]
+        )
     with pytest.raises(InputError, match="at least one sample"):
         enclose_implicit(_network(A4, 1, W4, U4, V4), _inputs(np.zeros((0, 2))), [])

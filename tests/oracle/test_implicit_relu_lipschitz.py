@@ -6,12 +6,13 @@ with mu0 - g R in place of 1 - q, for every A, W within R of A0, W0.
 
 from __future__ import annotations
 
+import os
 from fractions import Fraction
 from typing import Any
 
 import numpy as np
 import pytest
-from flint import arb, arb_mat, ctx, fmpq
+from flint import arb, ctx, fmpq
 
 from verify.network import Activation, Equilibrium, ReluFeatureInput, ScaledGaussianWeight
 from verify_kernels.forward import Inputs
@@ -54,11 +55,13 @@ def _draw(rng: np.random.Generator, monotone: bool) -> tuple[Any, ...]:
     return A, W, X, A + dA, W + dW
 
 
+@pytest.mark.soundness
 @pytest.mark.parametrize("monotone", [False, True], ids=["norm", "monotone"])
 def test_features_move_at_most_as_stated(monotone: bool) -> None:
     rng = np.random.default_rng(31)
     done, closest = 0, Fraction(0)
-    for _ in range(60):
+    count = 100 if os.environ.get("VERIFY_CAMPAIGN") == "full" else 12
+    for _ in range(count):
         A0, W0, X, A1, W1 = _draw(rng, monotone)
         with ctx.workprec(128):
             before, after = _state(A0, W0, X), _state(A1, W1, X)
@@ -91,12 +94,12 @@ def test_features_move_at_most_as_stated(monotone: bool) -> None:
             assert not _ball(after_room) < room
             closest = max(closest, Fraction(float((moved_Z / bound_Z).mid())) if bound_Z > 0 else 0)
             done += 1
-    assert done >= 30
+    assert done >= count // 2
     assert closest > Fraction(1, 10)  # the bound is not idle
 
 
 def test_the_bound_is_attained_by_one_unit() -> None:
-    """z = relu(a z + x w): for w x > 0, z = x w/(1 - a), and both forms of the bound are equal."""
+    """z = relu(a z + x w) with z = x w/(1 - a): here 1 - q = mu, and both forms are equalities."""
     for precise_step in (2.0**-10, 2.0**-20):
         before = _state(np.array([[1.0]]), np.array([[1.0]]), np.array([[1.0]]))
         after = _state(np.array([[1.0]]), np.array([[1.0 + precise_step]]), np.array([[1.0]]))
@@ -104,4 +107,3 @@ def test_the_bound_is_attained_by_one_unit() -> None:
             moved = (after.balls[0] - before.balls[0])[0, 0]
             bound = arb(precise_step) / (1 - _ball(GAMMA))
             assert moved.overlaps(bound)
-            assert isinstance(before.balls[0], arb_mat)

@@ -251,5 +251,6 @@ def test_large_and_small_rows() -> None:
 def test_what_is_refused() -> None:
     with pytest.raises(InputError, match="expected at least one sample"):
         infinite_gram(np.zeros((0, 3)))
+    assert infinite_gram(np.zeros((2, 0))).smallest.enclosure() == Enclosure.exact(0)
     with pytest.raises(InputError, match="expected finite entries"):
         infinite_gram([[math.nan, 1.0]])

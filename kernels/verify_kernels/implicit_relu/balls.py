@@ -56,7 +56,7 @@ def refine(task: Task, given: ImplicitState, deadline: float) -> ImplicitState:
         if found is None:
             break
         state = found
-        if _is_tight(state):
+        if _is_tight(task, state):
             break
     return state
 
@@ -130,8 +130,11 @@ def _smallest(task: Task, work: Work, gram_Z: Any, factor: Enclosure) -> Evidenc
     return Evidence(product_of(factor, root(value)), how=HOW, why_open=why)
 
 
-def _is_tight(state: ImplicitState) -> bool:
-    shown = [state.residual_norm, state.s0, state.norm_Z0, *state.gradient_norms.values()]
+def _is_tight(task: Task, state: ImplicitState) -> bool:
+    """Whether more bits would tell nothing new; what balls do not give does not count."""
+    shown = [state.residual_norm, *state.gradient_norms.values()]
+    if task.n <= EXACT_ORDER:
+        shown += [state.s0, state.norm_Z0]
     values = [item.enclosure() for item in shown]
     return all(
         v.is_exact or (isinstance(v.hi, Fraction) and v.hi - v.lo <= v.lo * CLOSE) for v in values

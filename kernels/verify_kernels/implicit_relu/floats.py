@@ -72,17 +72,18 @@ def enclose_float_state(task: Task, deadline: float) -> ImplicitState:
         return open_state(task, phi, norm, margin, norm_X, why)
     outputs = add(product(Z, MatrixEnclosure(task.u)), product(phi, MatrixEnclosure(task.v)))
     residual = add(outputs, MatrixEnclosure(-task.targets))
+    largest = enclose_spectral_norm(Z, with_witness=False)
     norms, total = enclose_gradients(task, weight, moduli, first, phi, states, residual)
     return ImplicitState(
         residual_norm=Evidence(frobenius(residual), None, (PRODUCTS,), HOW),
         residual_mid=residual.mid.ravel(),
         residual_rad=radii(residual).ravel(),
         s0=smallest_singular(task, states, phi),
-        norm_Z0=enclose_spectral_norm(Z, with_witness=False),
+        norm_Z0=Evidence(largest.enclosure(), None, (PRODUCTS,), largest.how, largest.why_open),
         norm_X=norm_X,
         norm_W=norm,
         monotone_margin=margin,
-        well_posed=well_posedness(moduli),
+        well_posed=well_posedness(moduli, (*norm.assumes, *margin.assumes)),
         moduli=moduli,
         outputs=tuple(
             tuple(Enclosure(Fraction(a) - Fraction(b), Fraction(a) + Fraction(b))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from fractions import Fraction
 
 import numpy as np
@@ -79,7 +79,7 @@ def weighted_moduli(weight: MatrixEnclosure) -> tuple[Modulus, ...]:
     return (Modulus("weighted", bound, eta),) if usable else ()
 
 
-def well_posedness(moduli: Sequence[Modulus]) -> Evidence:
+def well_posedness(moduli: Sequence[Modulus], assumes: Iterable[str] = ()) -> Evidence:
     """Return the fact that every bias has exactly one equilibrium."""
     names = {
         "contraction": "||g A|| < 1",
@@ -88,7 +88,8 @@ def well_posedness(moduli: Sequence[Modulus]) -> Evidence:
     }
     if not moduli:
         return Evidence(Truth.UNDECIDED, why_open=NOT_PROVED)
-    return Evidence(Truth.PROVED, how=" and ".join(names[modulus.kind] for modulus in moduli))
+    how = " and ".join(names[modulus.kind] for modulus in moduli)
+    return Evidence(Truth.PROVED, None, tuple(dict.fromkeys(assumes)), how)
 
 
 @np.errstate(all="ignore")

@@ -117,11 +117,11 @@ def read_task(network: Equilibrium, inputs: Inputs, targets: ArrayLike) -> Task:
     y = as_matrix(_columns(targets), where=f"{WHERE}, targets")
     u = as_matrix(_columns(network.readout["u"]), where=f"{WHERE}, u")
     v = as_matrix(_columns(network.readout["v"]), where=f"{WHERE}, v")
-    m, k = len(A), y.shape[1]
-    expected = {"V": (m, values.shape[1]), "u": (m, k), "v": (m, k), "targets": (len(values), k)}
+    m, d, k = len(A), values.shape[1], y.shape[1]
+    expected = {"V": (m, d), "u": (m, k), "v": (m, k), "targets": (len(values), k)}
     got = {"V": W.shape, "u": u.shape, "v": v.shape, "targets": y.shape}
-    if m == 0 or k == 0 or got != expected:
-        raise InputError(f"{WHERE}: expected shapes {expected} with m, k >= 1, but got {got}")
+    if 0 in (m, d, k) or got != expected:
+        raise InputError(f"{WHERE}: expected shapes {expected} with m, d, k >= 1, but got {got}")
     return Task(A, Fraction(weight.gamma), W, u, v, values, Fraction(inputs.divisor), y)
 
 
