@@ -365,6 +365,22 @@ def test_a_kernel_that_is_singular_without_a_known_reason() -> None:
         assert 0 < value.hi < Fraction(1, 2**40)
 
 
+@pytest.mark.parametrize("name", ["tanh", "identity"])
+@pytest.mark.parametrize(
+    ("of_samples", "of_weights"), [(-500, 0), (-530, -530), (0, -600), (400, 0), (-300, 600)]
+)
+def test_numbers_at_the_ends_of_the_range(name: str, of_samples: int, of_weights: int) -> None:
+    rng = np.random.default_rng(6)
+    weights = rng.normal(size=(30, 5)) * 2.0 ** min(0, of_weights)
+    head = rng.normal(size=(1, 30)) * 2.0**of_weights
+    graph = Feedforward((weights, head), (None, None), (Activation.parse(name),)).graph()
+    inputs = samples(rng.normal(size=(4, 5)) * 2.0**of_samples)
+    near, closely = (f(graph, inputs) for f in (enclose_tangent_spectrum, ball_tangent_spectrum))
+    assert closely.smallest.value.lo > 0
+    assert meets(near.smallest, closely.smallest.enclosure())
+    assert meets(near.largest, closely.largest.enclosure())
+
+
 @pytest.mark.parametrize("told", [enclose_tangent_spectrum, ball_tangent_spectrum])
 def test_nothing_is_said_at_a_kink(told: Any) -> None:
     graph = plain([[[1.0], [2.0]], [[1.0, 1.0]]], [[-1.0, 0.0], None], "relu")
