@@ -15,7 +15,7 @@ of the page. The legend stands above the plot, so that it covers no curve.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
 from itertools import pairwise
@@ -23,8 +23,9 @@ from itertools import pairwise
 WIDTH, HEIGHT = 680, 320
 _LEFT, _RIGHT, _BOTTOM, _TOP, _ROW = 76, 14, 46, 10, 18
 _COLOURS = ("#2f7ed8", "#d1495b", "#2f9e5f", "#c77800", "#9467bd", "#158f9c")
-_MARK = "#8a8578"
-_LETTER = 6.6
+_GREY = "#8a8578"
+_DASHES = ("6 4", "2 3", "10 3 2 3")
+_LETTER, _SHORT = 6.6, 20
 Points = Sequence[tuple[float, float]]
 
 
@@ -39,6 +40,7 @@ def curves_figure(
     words: Sequence[str] = (),
     marks: Mapping[str, float] | None = None,
     dashed: Collection[str] = (),
+    guides: Mapping[str, Points] | None = None,
 ) -> str:
     """Return a figure of curves with legend, ticks and caption.
 
@@ -54,34 +56,33 @@ def curves_figure(
         log_x: whether the horizontal axis is logarithmic.
         log_y: whether the vertical axis is logarithmic.
         words: sentences of the caption under the figure.
-        marks: horizontal reference lines by name, dashed and grey.
+        marks: horizontal reference lines by name, with dashes, grey.
         dashed: names of the lines that are drawn with dashes, bounds for instance.
+        guides: lines to compare with by name, slopes for instance: thin, grey, with different
+            dashes, and behind the curves. They count for the range of the axes.
 
     Returns:
         Markup of one ``<figure>``; empty where there is no point to draw.
     """
-    levels = dict(marks or {})
     pieces = {name: _pieces(points, log_x, log_y) for name, points in lines.items()}
-    drawn = [point for parts in pieces.values() for part in parts for point in part]
-    if not drawn:
+    if not any(pieces.values()):
         return ""
-    levels = {name: y for name, y in levels.items() if _drawable(y, log_y)}
-    entries = [
-        _Entry(name, _COLOURS[place % len(_COLOURS)], name in dashed or place >= len(_COLOURS))
-        for place, name in enumerate(lines)
-    ] + [_Entry(name, _MARK, True) for name in levels]
-    legend, rows = _legend(entries)
-    top = _TOP + _ROW * rows + 8
+    behind = {name: _pieces(points, log_x, log_y) for name, points in (guides or {}).items()}
+    levels = {name: y for name, y in (marks or {}).items() if _drawable(y, log_y)}
+    entries, grey = _entries(lines, dashed), _grey([*behind, *levels])
+    legend, rows = _legend([*entries, *grey])
+    points = [point for part in (*behind.values(), *pieces.values()) for p in part for point in p]
+    across = _Axis.over([x for x, _ in points], log_x, _LEFT, WIDTH - _RIGHT)
     height = HEIGHT + _ROW * (rows - 1)
-    across = _Axis.over([x for x, _ in drawn], log_x, _LEFT, WIDTH - _RIGHT)
-    up = _Axis.over([y for _, y in drawn] + list(levels.values()), log_y, height - _BOTTOM, top)
+    up = _Axis.over([y for _, y in points] + list(levels.values()), log_y, height - _BOTTOM,
+                    _TOP + _ROW * rows + 8)  # fmt: skip
     parts = [*legend, *_grid(across, up, x_label, y_label)]
-    ends = (across.start, across.end)
-    for entry in entries:
+    for entry in grey:
         if entry.name in levels:
             y = up.place(levels[entry.name])
-            parts.append(_polyline([f"{x:.1f},{y:.1f}" for x in ends], entry))
-        for piece in pieces.get(entry.name, ()):
+            parts.append(_polyline([f"{x:.1f},{y:.1f}" for x in (across.start, across.end)], entry))
+    for entry in [*grey, *entries]:
+        for piece in (behind if entry in grey else pieces).get(entry.name, ()):
             parts.append(_curve(piece, across, up, entry))
     return _figure(title, words, parts, height)
 
@@ -89,10 +90,16 @@ def curves_figure(
 def html_table(title: str, rows: Sequence[Mapping[str, str]]) -> str:
     """Return a table of rows with the same keys, under its title."""
     heads = "".join(f'<th scope="col">{escape(head)}</th>' for head in rows[0])
-    lines = ["".join(f"<td>{escape(cell)}</td>" for cell in row.values()) for row in rows]
+    lines = ["".join(_cell(cell) for cell in row.values()) for row in rows]
     body = "".join(f"<tr>{line}</tr>" for line in lines)
     table = f"<table><thead><tr>{heads}</tr></thead><tbody>{body}</tbody></table>"
     return f"<h3>{escape(title)}</h3>{_scrolled(title, table)}"
+
+
+def _cell(text: str) -> str:
+    """Return a cell; short ones stay on one line."""
+    kind = ' class="value"' if len(text) <= _SHORT else ""
+    return f"<td{kind}>{escape(text)}</td>"
 
 
 def with_figures(page: str, heading: str, figures: Sequence[str], tables: Sequence[str]) -> str:
@@ -111,7 +118,8 @@ class _Entry:
 
     name: str
     colour: str
-    dashed: bool
+    dashes: str
+    width: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -158,6 +166,24 @@ class _Axis:
         return [(k * step, f"{k * step:.6g}") for k in range(first, last + 1)]
 
 
+def _entries(names: Iterable[str], dashed: Collection[str]) -> list[_Entry]:
+    """Return one entry a curve: a colour of its own, with dashes where the colours repeat."""
+    return [
+        _Entry(
+            name,
+            _COLOURS[place % len(_COLOURS)],
+            _DASHES[0] if name in dashed or place >= len(_COLOURS) else "",
+        )
+        for place, name in enumerate(names)
+    ]
+
+
+def _grey(names: Iterable[str]) -> list[_Entry]:
+    return [
+        _Entry(name, _GREY, _DASHES[place % len(_DASHES)], 1.5) for place, name in enumerate(names)
+    ]
+
+
 def _drawable(value: float, log: bool) -> bool:
     return math.isfinite(value) and (value > 0.0 or not log)
 
@@ -186,8 +212,8 @@ def _polyline(places: Sequence[str], entry: _Entry) -> str:
 
 
 def _stroke(entry: _Entry) -> str:
-    dashes = ' stroke-dasharray="6 4"' if entry.dashed else ""
-    return f'stroke="{entry.colour}" stroke-width="2"{dashes}'
+    dashes = f' stroke-dasharray="{entry.dashes}"' if entry.dashes else ""
+    return f'stroke="{entry.colour}" stroke-width="{entry.width:g}"{dashes}'
 
 
 def _legend(entries: Sequence[_Entry]) -> tuple[list[str], int]:

@@ -39,9 +39,24 @@ def test_the_legend_stands_above_every_curve():
     assert set(names) == set(lines)
     top = min(y for line in figure.findall(".//polyline") for _, y in places(line))
     assert max(names.values()) < top
-    dashes = [line.get("stroke-dasharray") for line in figure.findall(".//polyline")]
-    assert [d is not None for d in dashes] == [True, *[False] * 5, True, True, True]
-    assert len({line.get("stroke") for line in figure.findall(".//polyline")[:6]}) == 6
+    curves = [line for line in figure.findall(".//polyline") if line.get("stroke-width") == "2"]
+    dashes = [line.get("stroke-dasharray") is not None for line in curves]
+    assert dashes == [True, *[False] * 5, True, True]
+    assert len({line.get("stroke") for line in curves[:6]}) == 6
+    [level] = [line for line in figure.findall(".//polyline") if line not in curves]
+    assert len({y for _, y in places(level)}) == 1
+    assert level.get("stroke-dasharray")
+
+
+def test_guides_lie_behind_the_curves_in_grey_and_differ():
+    line = [(1.0, 1.0), (10.0, 1e-3)]
+    figure = parsed({"L": line}, guides={"t^-2": [(1.0, 1.0), (10.0, 1e-2)], "t^-3": line})
+    *guides, curve = figure.findall(".//polyline")
+    assert len({guide.get("stroke") for guide in guides}) == 1
+    assert len({guide.get("stroke-dasharray") for guide in guides}) == 2
+    assert curve.get("stroke-dasharray") is None
+    assert places(guides[1]) == places(curve)
+    assert curves_figure("a", {}, x_label="t", y_label="L", guides={"t": line}) == ""
 
 
 def test_what_cannot_be_drawn_is_left_out_and_breaks_the_curve():

@@ -65,16 +65,14 @@ def _unlike(cases: Sequence[Comparison]) -> list[str]:
     unmet = []
     groups = dict.fromkeys((case.name, case.activation) for case in cases if not case.exact)
     for group in groups:
-        found = {
-            case.width: case.constant(TWO_THIRDS)
-            for case in cases
-            if (case.name, case.activation) == group and not case.exact
-        }
-        least, most = min(low for low, _ in found.values()), max(h for _, h in found.values())
+        alike = [c for c in cases if (c.name, c.activation) == group and not c.exact]
+        ends = [case.constant(TWO_THIRDS) for case in alike]
+        least, most = min(low for low, _ in ends), max(high for _, high in ends)
         if most > ALIKE * least:
             unmet.append(
                 f"{group[1]}, r = {group[0]}: expected ||grad L|| / L^(2/3) within a factor "
-                f"{ALIKE} over m = {', '.join(map(str, found))}, but got {least:.3g} to {most:.3g}"
+                f"{ALIKE} over m = {', '.join(str(case.width) for case in alike)}, but got "
+                f"{least:.3g} to {most:.3g}"
             )
     return unmet
 

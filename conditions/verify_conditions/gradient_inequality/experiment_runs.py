@@ -51,7 +51,10 @@ class Descent:
 
     def late(self) -> list[Recorded]:
         """Return the records of the last part of the run, where power laws are fitted."""
-        return [r for r in self.records if r.time >= LATE * self.records[-1].time]
+        start = LATE * self.records[-1].time
+        return [
+            r for r in self.records if r.time >= start and min(r.time, r.loss, r.gradient) > 0.0
+        ]
 
 
 @dataclass(frozen=True, eq=False)

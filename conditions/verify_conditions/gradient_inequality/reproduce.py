@@ -31,6 +31,7 @@ from verify_conditions.gradient_inequality.experiment_certificates import (
     certificates_of,
     unmet_certificates,
 )
+from verify_conditions.gradient_inequality.experiment_curves import figures
 from verify_conditions.gradient_inequality.experiment_directions import directions_of
 from verify_conditions.gradient_inequality.experiment_expectations import (
     unmet_directions,
@@ -41,7 +42,6 @@ from verify_conditions.gradient_inequality.experiment_runs import Comparison
 from verify_conditions.gradient_inequality.experiment_tables import (
     Row,
     direction_row,
-    figures,
     rate_row,
     ratio_rows,
     special_row,
