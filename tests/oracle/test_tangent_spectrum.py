@@ -19,24 +19,18 @@ import pytest
 from flint import acb_mat, arb, arb_mat, ctx, fmpq
 
 from verify.enclosure import Enclosure
-from verify.errors import EnclosureError
 from verify.evidence import Evidence
-from verify.network import Activation, Feedforward, Graph, GraphBuilder, TwoLayer
+from verify.network import Activation, Feedforward, Graph, TwoLayer
 from verify.verdict import Truth
 from verify_kernels import _cupy
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.tangent_kernel import (
     TangentSpectrum,
-    ball_spectrum,
     ball_tangent_spectrum,
-    balls,
     enclose_tangent_spectrum,
-    spectrum,
     tangent_singularity,
-    zero_entries,
 )
 from verify_kernels.tangent_kernel.gram import FloatGram
-from verify_kernels.tangent_kernel.linear_maps import LinearMap, linear_map
 from verify_kernels.two_layer.midrad import MidRad
 
 BITS = 200
@@ -433,147 +427,3 @@ def test_products_of_another_array_module() -> None:
     for backend in ("numpy", "numba"):
         each = enclose_tangent_spectrum(network(case), samples(floats(case["X"])), backend=backend)
         assert meets(each.smallest, decimal(case["lambda_min_K"]))
-
-
-# Every error term --------------------------------------------------------------------------------
-
-
-def test_the_error_of_the_kernel_is_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = spectrum.enclose_smallest_eigenvalue
-    case = next(case for case in CASES if case["id"] == "convergence-009")
-    graph, inputs = network(case), samples(floats(case["X"]))
-    true = decimal(case["lambda_min_K"])
-    norm = decimal(case["norm_J"])
-    most = Enclosure.outward(norm.lo**2, norm.hi**2, bits=400)
-    found = enclose_tangent_spectrum(graph, inputs)
-    assert meets(found.smallest, true)
-    assert meets(found.largest, most)
-    without = lambda mid, error, **told: whole(mid, **told)  # noqa: E731
-    monkeypatch.setattr(spectrum, "enclose_smallest_eigenvalue", without)
-    found = enclose_tangent_spectrum(graph, inputs)
-    assert not meets(found.smallest, true)
-    assert not meets(found.largest, most)
-
-
-def test_the_radii_of_balls_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole, case = ball_spectrum.ball_gram, CASES[9]
-    graph, inputs = network(case), samples(floats(case["X"]))
-    true = decimal(case["lambda_min_K"])
-    monkeypatch.setattr(ball_spectrum, "BITS", (60,))
-    assert meets(ball_tangent_spectrum(graph, inputs).smallest, true)
-    monkeypatch.setattr(ball_spectrum, "ball_gram", lambda *a, **b: whole(*a, **b).mid())
-    assert not meets(ball_tangent_spectrum(graph, inputs).smallest, true)
-
-
-def test_discs_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """K has the eigenvalues 1 and 3, and the proposed vectors are wrong."""
-    K, row = arb_mat([[2, 1], [1, 2]]), ball_spectrum._row
-    monkeypatch.setattr(ball_spectrum, "_basis", lambda K: arb_mat([[1, 0], [0, 1]]))
-    least, most = ball_spectrum.extreme_eigenvalues(K)
-    assert least.contains(1)
-    assert most.contains(3)
-
-    def without(M: Any, i: int, left_out: int | None) -> Any:
-        return row(M, i, None) if left_out is None else arb(0)
-
-    monkeypatch.setattr(ball_spectrum, "_row", without)
-    least, most = ball_spectrum.extreme_eigenvalues(K)
-    assert least.lo > 1
-    assert most.hi < 3
-
-
-@pytest.mark.parametrize("scale", [Fraction(5, 4), Fraction(3, 4)], ids=["long", "short"])
-def test_lengths_of_vectors_are_needed(monkeypatch: pytest.MonkeyPatch, scale: Fraction) -> None:
-    """The ends then cross, since the quotients divide by the lengths."""
-    K, row = arb_mat([[1, 0], [0, 1]]), ball_spectrum._row
-    basis = [[0.6 * scale, -0.8 * scale], [0.8 * scale, 0.6 * scale]]
-    wrong = arb_mat([[arb(float(v)) for v in line] for line in basis])
-    monkeypatch.setattr(ball_spectrum, "_basis", lambda K: wrong)
-    least, most = ball_spectrum.extreme_eigenvalues(K)
-    assert least.contains(1)
-    assert most.contains(1)
-
-    def without(M: Any, i: int, left_out: int | None) -> Any:
-        return arb(0) if left_out is None else row(M, i, left_out)
-
-    monkeypatch.setattr(ball_spectrum, "_row", without)
-    with pytest.raises(EnclosureError):
-        ball_spectrum.extreme_eigenvalues(K)
-
-
-def test_distances_of_rounded_kernels_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
-    case = CASES[4]
-    graph, inputs = network(case), samples(floats(case["X"]))
-    entry = Fraction(case["K"][0][0])
-    gram = ball_tangent_spectrum(graph, inputs).gram
-    assert abs(Fraction(gram.mid[0, 0]) - entry) <= Fraction(gram.error)
-    assert gram.error > 0
-    monkeypatch.setattr(ball_spectrum, "_row", lambda M, i, j: arb(0))
-    gram = ball_tangent_spectrum(graph, inputs).gram
-    assert abs(Fraction(gram.mid[0, 0]) - entry) > Fraction(gram.error)
-
-
-def _exact(values: Any) -> list[Fraction]:
-    return [Fraction(value) for value in np.asarray(values, dtype=float).ravel().tolist()]
-
-
-def test_plain_products_pay_for_their_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
-    rng, b = np.random.default_rng(2), GraphBuilder()
-    weight = rng.normal(size=(20, 50))
-    graph = b.build(b.add("linear", (b.input((50,)),), {}, {"weight": ("W", weight)}))
-    x = MidRad.exact(rng.normal(size=(4, 50)))
-    true = [
-        sum((p * q for p, q in zip(_exact(w), _exact(v), strict=True)), Fraction(0))
-        for v in x.mid
-        for w in weight
-    ]
-
-    def excess() -> int:
-        found = balls.FloatBalls(sliced=False).push(linear_map(graph.nodes[-1], (50,), weight), x)
-        told = zip(_exact(found.mid), _exact(found.rad), true, strict=True)
-        return sum(abs(value - mid) > rad for mid, rad, value in told)
-
-    assert excess() == 0
-    monkeypatch.setattr(balls, "gamma", lambda k: 0.0)
-    monkeypatch.setattr(balls, "tau", lambda *told: 0.0)
-    assert excess() > 0
-
-
-@pytest.mark.parametrize("term", ["U", "OMEGA"])
-def test_middles_of_intervals_are_rounded(monkeypatch: pytest.MonkeyPatch, term: str) -> None:
-    rng = np.random.default_rng(3)
-    lo = rng.normal(size=200) * (2.0**-1060 if term == "OMEGA" else 1.0)
-    hi = lo + np.abs(lo) * 2.0**-51 + 2.0**-1074
-    lo, hi = np.append(lo, 1.5), np.append(hi, 1.5)
-
-    def excess() -> int:
-        mid, rad = np.empty(len(lo)), np.empty(len(lo))
-        balls._fill.py_func(lo, hi, mid, rad)
-        ends = zip(_exact(lo), _exact(hi), _exact(mid), _exact(rad), strict=True)
-        return sum(m - r > a or m + r < b for a, b, m, r in ends)
-
-    assert excess() == 0
-    compiled = balls._between(lo, hi, lo.shape)
-    assert compiled.rad[-1] == 0.0
-    assert compiled.mid[-1] == 1.5
-    if term == "U":
-        monkeypatch.setattr(balls, "RAISE", 1.0)
-    monkeypatch.setattr(balls, term, 0.0)
-    assert excess() > 0
-
-
-def test_sums_that_cancel_are_not_called_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pre-activation is exactly 0, but its derivative by the weights is not."""
-    graph = plain([[[1.0, -1.0], [1.0, 1.0]], [[1.0, 2.0]]], [None, None], "tanh")
-    inputs = samples(np.array([[1.0, 1.0]]))
-    assert tangent_singularity(graph, inputs).value is Truth.UNDECIDED
-    assert enclose_tangent_spectrum(graph, inputs).smallest.value.lo > 0
-    one = plain([[[1.0, -1.0]], [[1.0]]], [None, None], "tanh")
-    other, frozen = samples(np.array([[2.0, 1.0]])), ["linear1.weight"]
-
-    def signed(self: Any, linear: LinearMap, x: Any) -> Any:
-        return zero_entries.Present.where(linear.apply(np.ones_like(x.mid)) != 0.0)
-
-    assert tangent_singularity(one, other, frozen=frozen).value is Truth.UNDECIDED
-    monkeypatch.setattr(zero_entries.Presence, "push", signed)
-    assert tangent_singularity(one, other, frozen=frozen).value is Truth.REFUTED
