@@ -76,7 +76,7 @@ def stray_ratio(angle: float) -> float:
     turned = (1.0 - 2.0 * angle / math.pi) * math.cos(angle) - (2.0 / math.pi) * math.sin(angle)
     rho = 1.0 - _kernel(angle) ** 2 - turn**2
     drift = 2.0 * _kernel(angle) * (2.0 / math.pi) * slope * math.sin(angle) - 2.0 * turn * turned
-    return math.sqrt(4.0 * rho**2 + drift**2 / 4.0) / (rho / 2.0) ** 0.75
+    return float(math.sqrt(4.0 * rho**2 + drift**2 / 4.0) / (rho / 2.0) ** 0.75)
 
 
 def _kernel(t: float) -> float:
