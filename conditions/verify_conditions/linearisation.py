@@ -62,7 +62,7 @@ def residual(problem: Question, effort: Effort, precise: bool) -> Residual:
         f"residual {precise}",
         lambda: enclose_residual(
             problem.graph, problem.inputs, problem.targets, precise=precise,
-            deadline=effort.deadline,
+            deadline=effort.deadline if precise else math.inf,
         ),
     )  # fmt: skip
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fractions import Fraction
 
@@ -15,14 +16,15 @@ from verify.verdict import Truth
 from verify_conditions.convergence import formulas as fm
 from verify_conditions.convergence import quantities as q
 from verify_conditions.convergence.problem import Problem
+from verify_conditions.convergence.search import Start, propose_largest
 
 _LATEX = {
     item.symbol: item.latex
     for item in vars(q).values()
     if isinstance(item, Quantity) and item.latex
 }
-_PARTS = 64
-"""Fractions k/64 of 1/(s Lam) that are tried as the largest step."""
+_PARTS = (1.0 - 2.0**-30, 1.0 - 2.0**-10, 0.5)
+"""Parts of the proposed largest step that are tried."""
 _FLOWS = ("flow", "output-layer", "implicit", "implicit-monotone", "pattern-flow")
 _DESCENTS = ("descent", "pattern-descent")
 
@@ -86,16 +88,24 @@ def _best_of_both(outcomes: Sequence[RouteOutcome]) -> list[RouteOutcome]:
 
 
 def speaks(outcome: RouteOutcome) -> bool:
-    """Whether a route's theorem has numbers: sigma > 0 is proved."""
+    """Whether a route's theorem has numbers: sigma > 0 is proved, and the ball is well posed."""
     if not outcome.tried:
         return False
-    _, smallest, lipschitz = numbers_of(outcome)
-    found = outcome.evidence.get(str(smallest))
-    bounded = all(
-        outcome.evidence[str(symbol)].enclosure().is_bounded
-        for symbol in (fm.r, *lipschitz.free_symbols)
-    )
-    return found is not None and found.enclosure().lo > 0 and bounded
+    r, smallest, lipschitz = numbers_of(outcome)
+    known = {
+        sp.Symbol(name, real=True): found.value
+        for name, found in outcome.evidence.items()
+        if isinstance(found.value, Enclosure)
+    }
+    bounded = all(known[symbol].is_bounded for symbol in (r, *lipschitz.free_symbols))
+    return bounded and known[smallest].lo > 0 and _is_well_posed(outcome, known)
+
+
+def _is_well_posed(outcome: RouteOutcome, known: dict[sp.Symbol, Enclosure]) -> bool:
+    """Whether b means something: its formula squares the gap, which has to be positive."""
+    name = outcome.route.name.removesuffix("-precise")
+    gap = {"implicit": 1 - fm.Q, "implicit-monotone": fm.MU}.get(name)
+    return gap is None or evaluate(gap, {s: known[s] for s in gap.free_symbols}).lo > 0
 
 
 def _flow(problem: Problem, outcome: RouteOutcome) -> Iterator[Consequence]:
@@ -139,13 +149,15 @@ def largest_step(problem: Problem, outcome: RouteOutcome) -> Enclosure | None:
         item.symbol: outcome.evidence[str(item.symbol)].enclosure() for item in statement.quantities
     }
     facts = {item.symbol: outcome.evidence[str(item.symbol)].value for item in statement.facts}
-    top = value_of(1 / (fm.s * fm.LAMBDA), outcome, problem).lo
-    if not isinstance(top, Fraction) or top <= 0:
+    start = Start(*(values[symbol].hi_float for symbol in (fm.r, fm.sigma, fm.J)))
+    beta, radius = values[fm.beta].hi_float, values[fm.R].hi_float
+    proposed = propose_largest(start, beta, radius) / float(problem.scale)
+    if not 0.0 < proposed < math.inf:
         return None
-    for part in range(_PARTS, 0, -1):
-        step = Enclosure.outward(top * part / _PARTS, top * part / _PARTS, bits=53).lo
+    for part in _PARTS:
+        step = Fraction(proposed * part)
         values[fm.eta] = Enclosure(step, step)
-        if decide(statement.hypothesis, values, facts).truth is Truth.PROVED:
+        if step and decide(statement.hypothesis, values, facts).truth is Truth.PROVED:
             return values[fm.eta]
     return None
 

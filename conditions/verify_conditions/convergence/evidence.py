@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from fractions import Fraction
@@ -20,6 +21,7 @@ from verify_conditions.convergence.linearisation import Linearisation, linearisa
 from verify_conditions.convergence.problem import Problem
 from verify_conditions.convergence.search import Step, propose_radius, propose_step
 from verify_conditions.linearisation import residual, spectrum
+from verify_conditions.trained_tensors import last_weight_trained
 from verify_kernels.activation_analysis import analyse
 from verify_kernels.residual import consistency, newton_step
 
@@ -92,13 +94,7 @@ def _consistent(problem: Problem, effort: Effort) -> Evidence:
 
 
 def _last_trained(problem: Problem, effort: Effort) -> Evidence:
-    if problem.graph is None:
-        wanted = {"readout.u", "readout.v"}
-    else:
-        wanted = {problem.graph.nodes[problem.graph.last_affine or 0].parameters["weight"]}
-    if wanted <= problem.trained:
-        return Evidence(Truth.PROVED, how="as declared")
-    return Evidence(Truth.REFUTED, how="it is declared frozen")
+    return last_weight_trained(problem.graph, problem.frozen)
 
 
 def _tame(problem: Problem, effort: Effort) -> Evidence:
@@ -145,6 +141,16 @@ def flow_radius(problem: Problem, effort: Effort, kind: str, precise: bool) -> F
             lambda: propose_radius(found.start(), found.lipschitz_float),
         )
     )
+
+
+def least_h(problem: Problem, effort: Effort, kind: str) -> float:
+    """Return about the least h that the enclosures in floats leave possible at that radius."""
+    found = linearisation(problem, effort, kind, precise=False)
+    r, smallest = found.residual.enclosure().lo_float, found.smallest.enclosure().hi_float
+    beta = found.lipschitz(flow_radius(problem, effort, kind, precise=False)).enclosure()
+    if not (r >= 0.0 and math.isfinite(smallest) and beta.is_bounded and smallest > 0.0):
+        return 0.0
+    return beta.hi_float * r / smallest**2
 
 
 def descent_step(problem: Problem, effort: Effort, kind: str, precise: bool) -> Step:

@@ -85,7 +85,7 @@ def implicit_state(problem: Problem, effort: Effort, precise: bool) -> ImplicitS
         f"implicit {precise}",
         lambda: enclose_implicit(
             problem.network, problem.inputs, problem.targets, precise=precise,
-            deadline=effort.deadline,
+            deadline=effort.deadline if precise else math.inf,
         ),
     )  # fmt: skip
     return found

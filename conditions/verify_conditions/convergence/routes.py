@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from verify.condition import Route
+from verify.condition import Effort, Route
 from verify.network import Feedforward, TwoLayer
 from verify.statement import Statement
 from verify.verdict import Truth
@@ -69,8 +69,25 @@ def _always(problem: Problem) -> str | None:
     return None
 
 
+_HOPELESS = 0.51  # the enclosures of floats are far narrower than the distance from 1/2
 KINDS: dict[str, tuple[str, bool]] = {}
 """Kind of linearisation and precision, by the name of a theorem's route."""
+
+
+def _worth_it(applies: Applies, kind: str) -> Applies:
+    """Spare ball arithmetic where floats show that it could not help."""
+
+    def fits(problem: Problem) -> str | None:
+        unfit = applies(problem)
+        if unfit is not None:
+            return unfit
+        found = ln.linearisation(problem, Effort(), kind, precise=False)
+        if found.smallest.enclosure().hi == 0:
+            return "the smallest singular value is exactly 0"
+        h = ev.least_h(problem, Effort(), kind)
+        return None if h < _HOPELESS else f"h is about {h:.3g}, which no precision brings below 1/2"
+
+    return fits
 
 
 def _theorem(
@@ -84,7 +101,8 @@ def _theorem(
         named = ev.numbers(kind, precise, descent=descent)
         bound = ev.bindings(statement.about, named, name + suffix)
         cost = "expensive" if precise else "cheap"
-        return Route(name + suffix, title + words, goal, (statement,), bound, cost, applies)
+        fits = _worth_it(applies, kind) if precise else applies
+        return Route(name + suffix, title + words, goal, (statement,), bound, cost, fits)
 
     return route("", "", False), route("-precise", ", ball arithmetic", True)
 
@@ -94,7 +112,8 @@ def _newton(precise: bool) -> Route:
     bound = ev.bindings(st.KANTOROVICH.about, ev.newton_numbers(precise), f"newton{suffix}")
     return Route(
         f"newton-kantorovich{suffix}", f"Newton and Kantorovich{words}", EXISTENCE,
-        (st.KANTOROVICH,), bound, "expensive" if precise else "cheap", _smooth,
+        (st.KANTOROVICH,), bound, "expensive" if precise else "cheap",
+        _worth_it(_smooth, ln.TANGENT) if precise else _smooth,
     )  # fmt: skip
 
 

@@ -134,6 +134,21 @@ def _gained(start: Start, beta: float, radius: float, t: float, norm: float) -> 
     return Step(radius, t / norm, t * room / norm)
 
 
+def propose_largest(start: Start, beta: float, radius: float) -> float:
+    """Return about the largest step of gradient descent on 1/2 |r|^2 that Theorem B admits.
+
+    With psi(l) = r - st l + beta l^2/2 the path fits the ball exactly where st > sqrt(2 beta r)
+    and, if the ball is smaller than sqrt(2 r/beta), psi(R) <= 0.
+    """
+    norm = (start.norm + beta * radius) ** 2
+    if not (start.usable and radius > 0.0 and 0.0 < norm < math.inf):
+        return 0.0
+    slope = math.sqrt(2.0 * beta * start.residual)
+    if beta * radius * radius < 2.0 * start.residual:
+        slope = start.residual / radius + 0.5 * beta * radius
+    return max(0.0, min(1.0, 2.0 * (1.0 - slope / start.smallest))) / norm
+
+
 def propose_threshold(start: Start, lipschitz: LipschitzAt, rounds: int = 12) -> float:
     """Return about the largest |r| at which Theorem A would hold with this sigma.
 

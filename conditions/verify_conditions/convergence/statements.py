@@ -1,6 +1,6 @@
 """The theorems about training from given weights: every hypothesis, once, as SymPy.
 
-Proofs are in `docs/convergence.md`, each under the heading that a statement names.
+Proofs are in `docs/converges_from_here.md`, each under the heading that a statement names.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def _of(
     direction: Direction = "sufficient",
     assumes: tuple[str, ...] = (_EXACT,),
 ) -> Statement:
-    source = Source("convergence.md", where)
+    source = Source("converges_from_here.md", where)
     hypothesis = sp.And(*parts)
     return Statement(hypothesis, about, conclusion, direction, source, "ball", assumes)
 
@@ -110,7 +110,7 @@ THEOREM_I_MONOTONE = _implicit(fm.MU > 0, fm.B_MONOTONE, q.MARGIN)
 
 
 def _necessary(fact: Fact, where: str, conclusion: str) -> Statement:
-    source = Source("convergence.md", where)
+    source = Source("converges_from_here.md", where)
     return Statement(fact.symbol, (fact,), conclusion, "necessary", source, "data set")
 
 

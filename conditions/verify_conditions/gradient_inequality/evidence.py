@@ -18,6 +18,7 @@ from verify_conditions.gradient_inequality import quantities as q
 from verify_conditions.gradient_inequality import statements as st
 from verify_conditions.gradient_inequality.problem import Problem
 from verify_conditions.linearisation import residual, root, smallest_of_features, spectrum
+from verify_conditions.trained_tensors import last_weight_trained
 from verify_kernels.implicit_relu import ImplicitState, enclose_implicit
 from verify_kernels.jacobian_lipschitz import (
     lipschitz_of_features,
@@ -66,7 +67,7 @@ def implicit_state(problem: Problem, effort: Effort, precise: bool) -> ImplicitS
         f"implicit {precise}",
         lambda: enclose_implicit(
             problem.network, problem.inputs, problem.targets, precise=precise,
-            deadline=effort.deadline,
+            deadline=effort.deadline if precise else math.inf,
         ),
     )  # fmt: skip
     return found
@@ -110,14 +111,7 @@ def _s0(problem: Problem, effort: Effort, precise: bool) -> Evidence:
 
 
 def _last_trained(problem: Problem, effort: Effort, precise: bool) -> Evidence:
-    graph = problem.graph
-    if graph is None:
-        wanted = {"readout.u", "readout.v"}
-    else:
-        wanted = {graph.nodes[graph.last_affine or 0].parameters["weight"]}
-    if wanted & problem.frozen:
-        return Evidence(Truth.REFUTED, how="it is declared frozen")
-    return Evidence(Truth.PROVED, how="as declared")
+    return last_weight_trained(problem.graph, problem.frozen)
 
 
 def _radius(problem: Problem, effort: Effort, precise: bool) -> Evidence:
@@ -165,13 +159,30 @@ def _gradient(problem: Problem, effort: Effort, precise: bool) -> Evidence:
     if problem.population:
         return population(problem, effort).gradient_norm
     if problem.graph is None:
-        found = implicit_state(problem, effort, precise).gradient_norm
+        found = _implicit_gradient(problem, implicit_state(problem, effort, precise))
     else:
         ends = spectrum(problem, effort, precise)
         gram = ends.balls if precise and ends.balls is not None else ends.gram
         found = gradient_norm(residual(problem, effort, precise), gram)
     value = _scaled(problem, _x, found.enclosure())
     return Evidence(value, assumes=found.assumes, how=found.how, why_open=found.why_open)
+
+
+def _implicit_gradient(problem: Problem, state: ImplicitState) -> Evidence:
+    """Return the norm of the gradient of 1/2 |r|^2 by the trained tensors together."""
+    roles = {"A": "weight.A", "W": "input.V", "u": "readout.u", "v": "readout.v"}
+    trained = [name for name, role in roles.items() if role not in problem.frozen]
+    if len(trained) == len(roles):
+        return state.gradient_norm
+    parts = {name: state.gradient_norms[name] for name in trained}
+    bound = next((part for part in parts.values() if not part.enclosure().is_bounded), None)
+    if bound is not None:
+        return bound
+    letters = {sp.Symbol(name, real=True): part.enclosure() for name, part in parts.items()}
+    total = sp.sqrt(sum((letter**2 for letter in letters), sp.Integer(0)))
+    assumes = tuple(dict.fromkeys(text for part in parts.values() for text in part.assumes))
+    value = evaluate(total, letters) if letters else Enclosure.exact(0)
+    return Evidence(value, assumes=assumes, how=f"gradients by {', '.join(trained) or 'nothing'}")
 
 
 def _scaled(problem: Problem, formula: sp.Expr, value: Enclosure) -> Enclosure:
