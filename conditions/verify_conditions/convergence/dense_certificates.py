@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from verify.certificate import Certificate, decode_enclosure
+from verify.condition import Effort
 from verify.enclosure import INF, Enclosure
 from verify.engine import check
 from verify.network import Data
@@ -59,7 +60,7 @@ def certify(problem: Problem, theta: Array, name: str) -> Certified:
     """Decide `converges-from-here` for the flow, all tensors trained, the half sum of squares."""
     [certificate] = check(
         problem.net.network(theta), Data(problem.X, problem.y), conditions=[NAME],
-        settings={f"{NAME}.frozen": "none"}, provenance={"file": name},
+        settings={f"{NAME}.frozen": "none"}, effort=Effort(budget=2.0), provenance={"file": name},
     )  # fmt: skip
     routes = {route["name"]: route for route in certificate.claim["routes"]}
     flow, descent = _best(routes, "flow"), _best(routes, "descent")

@@ -18,9 +18,6 @@ from verify_conditions.convergence.training import (
     walk,
 )
 
-END = 1e-13
-"""A walk ends where ||r|| is below."""
-
 FLOOR = 1e-10
 """Contractions are compared while ||r|| is above; rounding errors of ||r|| count below."""
 
@@ -38,6 +35,7 @@ class Case:
         steps: of Adam.
         every: steps between two checkpoints.
         walked: steps of gradient descent at most.
+        end: ||r|| at which the walk ends.
     """
 
     task: Task
@@ -48,6 +46,7 @@ class Case:
     steps: int = 1000
     every: int = 50
     walked: int = 400_000
+    end: float = 1e-13
 
     @property
     def name(self) -> str:
@@ -113,9 +112,9 @@ class Run:
                 f"||r|| to shrink by {proved.contraction!r} in every step, but got "
                 f"{self.walk.worst!r}"
             )
-        if not self.walk.residual <= END:
+        if not self.walk.residual <= self.case.end:
             yield (
-                f"||r|| <= {END:g} within {self.case.walked} steps, but got "
+                f"||r|| <= {self.case.end:g} within {self.case.walked} steps, but got "
                 f"{self.walk.residual:.3g}"
             )
 
@@ -139,7 +138,12 @@ def run_case(case: Case) -> Run:
     walked = None
     if start is not None:
         walked = walk(
-            case.problem, start[0].theta, start[1].eta, until=END, steps=case.walked, floor=FLOOR
+            case.problem,
+            start[0].theta,
+            start[1].eta,
+            until=case.end,
+            steps=case.walked,
+            floor=FLOOR,
         )
     seconds = (ended - began - proofs, proofs, time.perf_counter() - ended)
     return Run(case, tuple(training), tuple(asked), first, start, walked, seconds)

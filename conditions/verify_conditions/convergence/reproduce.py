@@ -16,7 +16,7 @@ from pathlib import Path
 
 from verify.certificate import write_certificates
 from verify_conditions.checkpoints import replace_file
-from verify_conditions.convergence.dense_runs import END, FLOOR, Case, Run, run_case
+from verify_conditions.convergence.dense_runs import FLOOR, Case, Run, run_case
 from verify_conditions.convergence.experiment_data import (
     PREPARATION,
     breast_cancer,
@@ -89,20 +89,25 @@ def _run(quick: bool, json_dir: str | Path | None, report: str | Path | None, sa
 
 
 def cases_of(quick: bool) -> list[Case]:
-    """Return the networks to be trained."""
+    """Return the networks to be trained.
+
+    The seeds are such that h is well below 1/2 at the first checkpoint at which it is below: next
+    to 1/2 the certified steps become as small as one likes, and the walks as long.
+    """
     small = [
-        Case(diabetes(20), 50),
-        Case(breast_cancer(10), 50),
-        Case(digit_pair(20, (3, 8)), 50),
+        Case(diabetes(20), 50, seed=5),
+        Case(breast_cancer(10), 50, seed=5),
+        Case(digit_pair(20, (3, 8)), 50, seed=2),
     ]
     if quick:
         return small
+    # Ten outputs of thirty samples: rounding errors of ||r|| are about 1e-13 there.
     return [
         *small,
-        Case(diabetes(50), 200),
+        Case(diabetes(50), 200, seed=2),
         Case(breast_cancer(30), 100),
-        Case(digit_pair(50, (4, 9)), 200),
-        Case(digits(30), 150),
+        Case(digit_pair(50, (4, 9)), 200, seed=5),
+        Case(digits(30), 150, end=1e-12),
     ]
 
 
@@ -201,7 +206,7 @@ def _residual_figure(one: Run) -> str:
         x_label="steps of gradient descent", y_label="||r||", log_x=False,
         dashed=["certified bound"],
         words=[f"From step {one.start[0].step} of Adam; steps are compared one by one while ||r|| "
-               f"is above {FLOOR:g}, and the walk ends at {END:g}."],
+               f"is above {FLOOR:g}, and the walk ends at {one.case.end:g}."],
     )  # fmt: skip
 
 
