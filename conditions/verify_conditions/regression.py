@@ -90,7 +90,7 @@ def _require_implicit(network: Any) -> None:
         and isinstance(network.weight, ScaledGaussianWeight)
         and isinstance(network.input, ReluFeatureInput)
         and network.activation.name == "relu"
-        and {"u", "v"} <= set(network.readout)
+        and set(network.readout) == {"u", "v"}
     )
     if not known:
         family = getattr(network, "family", type(network).__name__)

@@ -8,8 +8,10 @@ from typing import Any
 
 from verify.condition import NotApplicable
 from verify.errors import SettingsError
+from verify.evidence import Evidence
 from verify.exact import parse_exact
 from verify.network import Feedforward, Graph, TwoLayer, graph_of
+from verify.verdict import Truth
 
 # Beyond, inputs and perturbations would leave the range of binary64.
 _LARGEST = Fraction(10**100)
@@ -30,6 +32,8 @@ def aliases(network: Any) -> dict[str, str]:
 def frozen_roles(condition: str, text: str, network: Any, graph: Graph) -> frozenset[str]:
     """Return the roles of the graph that ``frozen`` names: none, or roles separated by commas.
 
+    A tensor that is stored once is frozen in all its roles by any of them.
+
     Raises:
         SettingsError: a role that the network does not have.
     """
@@ -46,6 +50,9 @@ def frozen_roles(condition: str, text: str, network: Any, graph: Graph) -> froze
                 f"but got {part.strip()[:80]!a}"
             )
         found.add(role)
+    for group in graph.ties:
+        if found & set(group):
+            found |= set(group)
     return frozenset(found)
 
 
@@ -124,8 +131,36 @@ def output_layer(condition: str, graph: Graph) -> int:
     return last
 
 
+def output_roles(graph: Graph, frozen: frozenset[str]) -> frozenset[str]:
+    """Return the roles of the last layer that training changes and no other layer reads.
+
+    By a tensor that is read elsewhere too the derivative has more parts than that of this layer.
+    """
+    shared = frozenset(role for group in graph.ties for role in group)
+    return frozenset(graph.nodes[graph.last_affine or 0].parameters.values()) - frozen - shared
+
+
 def hidden_roles(graph: Graph, frozen: frozenset[str]) -> tuple[frozenset[str], bool]:
-    """Return all roles but the trained ones of the last layer, and whether its bias is trained."""
-    own = graph.nodes[graph.last_affine or 0].parameters
-    kept = set(own.values()) - frozen
-    return frozenset(graph.stored) - kept, "bias" in own and own["bias"] in kept
+    """Return all roles but the `output_roles`, and whether the bias is one of those."""
+    kept = output_roles(graph, frozen)
+    bias = graph.nodes[graph.last_affine or 0].parameters.get("bias")
+    return frozenset(graph.stored) - kept, bias in kept
+
+
+def last_weight_trained(graph: Graph | None, frozen: frozenset[str]) -> Evidence:
+    """Decide whether the output weights are trained, and read by no other layer.
+
+    Args:
+        graph: None for the implicit network with u and v.
+        frozen: roles that training does not change.
+    """
+    if graph is None:
+        wanted, kept = {"readout.u", "readout.v"}, {"readout.u", "readout.v"} - frozen
+    else:
+        wanted = {graph.nodes[graph.last_affine or 0].parameters["weight"]}
+        kept = wanted & output_roles(graph, frozen)
+    if wanted == kept:
+        return Evidence(Truth.PROVED, how="as declared")
+    if wanted & frozen:
+        return Evidence(Truth.REFUTED, how="it is declared frozen")
+    return Evidence(Truth.REFUTED, how="another layer reads the same tensor")
