@@ -25,6 +25,7 @@ Slopes = dict[sp.Symbol, Interval]
 _ZERO = Interval.point(0)
 _ONE = Interval.point(1)
 _MOST_BITS = 1 << 15
+_NARROW = 1 << 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,7 +189,7 @@ def refined(
     ``sign_at`` gives the exact sign of the formula at a box of points, or None.
     """
     result = value(node, box, bits)
-    if result.is_point:
+    if is_narrow(result):
         return result
     try:
         _, gradient = slopes(node, box, bits)
@@ -198,6 +199,13 @@ def refined(
         return result.intersection(_mean_value(node, box, gradient, bits))
     except DomainFault:  # of a slope: the value itself is real
         return result
+
+
+def is_narrow(x: Interval) -> bool:
+    """Return whether the sign and some nine digits are known, so that refining adds little."""
+    if not (isinstance(x.lo, Fraction) and isinstance(x.hi, Fraction)):
+        return False
+    return x.is_point or (x.hi - x.lo) * _NARROW < max(x.lo, -x.hi)
 
 
 def _extreme(

@@ -28,6 +28,7 @@ from verify._formula import (
     Node,
     algebraic_sign,
     formula,
+    is_narrow,
     middle,
     refined,
     size,
@@ -318,6 +319,8 @@ def _best(
     for form in forms:
         try:
             result = result.intersection(refined(form, box, bits, sign_at))
+            if is_narrow(result):
+                break
         except DomainFault:  # of this form only; another may have no division by zero
             continue
     return result
