@@ -1,7 +1,8 @@
 """Ordinary trained networks: the certificates fire, at losses like those first seen.
 
-Sizes and losses are those of the tables in `docs/converges_from_here.md`, the seeds are others. Each row is
-asked for a certificate at every checkpoint (50 steps of Adam) where h measured is below 1/2.
+Sizes and losses are those of the tables in `docs/converges_from_here.md`, the seeds are others.
+Each row is asked for a certificate at every checkpoint (50 steps of Adam) where h measured is below
+1/2.
 """
 
 import os
@@ -94,8 +95,8 @@ def row_of(sizes, problem, both, least):
     if both is None:
         return row | dict.fromkeys(heads, "-") | {"h": f"least {least:.3g}"}
     step, c = both
-    numbers = (0.5 * c.residual**2, loss_at_half(c), c.residual, c.sigma, c.beta, c.h, c.lstar, c.rate,
-               1.0 - c.contraction if c.descent else np.nan)  # fmt: skip
+    numbers = (0.5 * c.residual**2, loss_at_half(c), c.residual, c.sigma, c.beta, c.h, c.lstar,
+               c.rate, 1.0 - c.contraction if c.descent else np.nan)  # fmt: skip
     return row | dict(zip(heads, (step, *(f"{x:.3g}" for x in numbers)), strict=True))
 
 
