@@ -268,13 +268,18 @@ def walk(
         steps: at most so many.
         floor: contractions are looked at while the new residual norm is above it.
         records: about so many points are kept, evenly in the logarithm of ||r||.
+
+    Raises:
+        InputError: eta or until is not positive.
     """
+    if not (eta > 0.0 and until > 0.0):
+        raise InputError(f"walk: expected positive eta and until, but got {eta!r} and {until!r}")
     start, theta = theta, theta.copy()
     residual, gradient = problem.residual_and_gradient(theta)
     first = norm = float(np.linalg.norm(residual))
     path, worst, done = 0.0, 0.0, 0
     curve = [(0, norm, 0.0)]
-    apart = (first / until) ** (1.0 / records) if until < first else 1.0
+    apart = (first / until) ** (1.0 / records)
     while norm > until and done < steps:
         theta -= eta * gradient
         path += eta * math.sqrt(float(gradient @ gradient))
