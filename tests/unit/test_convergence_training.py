@@ -64,6 +64,7 @@ def test_gradient_and_jacobian_are_those_of_the_outputs(net):
 def test_a_network_has_the_numbers_of_theta():
     for net in SHAPES:
         _, theta = drawn(net)
+        assert net.parameters == max((b or w).stop for w, _, b in net.layout)
         network = net.network(theta)
         assert isinstance(network, TwoLayer if net.sizes == (3, 5, 1) else Feedforward)
         stored = np.concatenate([tensor.ravel() for tensor in network.tensors().values()])
@@ -77,6 +78,8 @@ def test_adam_and_polishing_lower_the_residual():
     points = list(train_adam(problem, theta, steps=200, rate=0.05, last_rate=1e-3))
     assert [point.step for point in points] == [0, 50, 100, 150, 200]
     assert points[-1].residual < 0.2 * points[0].residual
+    with pytest.raises(InputError, match="train_adam: expected positive steps"):
+        next(train_adam(problem, theta, steps=0, rate=0.1, last_rate=0.1))
     refined = list(polish(problem, points[-1].theta, steps=30))
     norms = [point.residual for point in refined]
     assert norms == sorted(norms, reverse=True)

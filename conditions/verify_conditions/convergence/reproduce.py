@@ -174,8 +174,8 @@ def figures_of(runs: Sequence[Run]) -> list[str]:
     walked = [one for one in runs if one.walk is not None and one.start is not None]
     h = curves_figure(
         "h along the training",
-        {one.case.name: [(step + 1, value) for step, _, value in one.training] for one in runs},
-        x_label="steps of Adam, plus 1", y_label="h", marks={"1/2": 0.5},
+        {one.case.name: [(step, value) for step, _, value in one.training] for one in runs},
+        x_label="steps of Adam", y_label="h", log_x=False, marks={"1/2": 0.5},
         words=["Measured: beta ||r|| / sigma^2 with beta on the ball of radius ||r|| / sigma. "
                "Theorem A is not proved where it is 1/2 or more."],
     )  # fmt: skip

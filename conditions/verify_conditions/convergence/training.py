@@ -66,8 +66,8 @@ class DenseNet:
     @property
     def parameters(self) -> int:
         """p, the number of all parameters."""
-        weight, _, bias = self.layout[-1]
-        return weight.stop if bias is None else bias.stop
+        count = sum(a * b for a, b in pairwise(self.sizes)) + sum(self.sizes[1:-1])
+        return count + (self.sizes[-1] if self.last_bias else 0)
 
     def split(self, theta: Array) -> list[tuple[Array, Array | None]]:
         """Return the layers (W_l, b_l) as views into theta."""
@@ -184,7 +184,15 @@ def train_adam(
         rate: of the first step; it falls geometrically.
         last_rate: of the last step.
         every: steps between two checkpoints.
+
+    Raises:
+        InputError: a count or a rate is not positive.
     """
+    if min(steps, every) < 1 or not min(rate, last_rate) > 0.0:
+        raise InputError(
+            f"train_adam: expected positive steps, every and rates, but got {steps!r}, {every!r}, "
+            f"{rate!r} and {last_rate!r}"
+        )
     theta = theta.copy()
     first, second = np.zeros_like(theta), np.zeros_like(theta)
     for step in range(steps + 1):
