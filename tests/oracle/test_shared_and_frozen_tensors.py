@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 
 from verify.condition import Effort, NotApplicable
+from verify.decide import decide
+from verify.enclosure import Enclosure
 from verify.engine import check
 from verify.network import (
     Activation,
@@ -16,7 +18,9 @@ from verify.network import (
     ScaledGaussianWeight,
     graph_of,
 )
-from verify.verdict import Verdict
+from verify.verdict import Truth, Verdict
+from verify_conditions.convergence import quantities as q
+from verify_conditions.convergence.statements import THEOREM_B
 from verify_conditions.regression import require_family
 from verify_conditions.trained_tensors import frozen_roles, hidden_roles
 
@@ -95,3 +99,36 @@ def test_a_readout_with_more_tensors_is_another_network():
     other = Equilibrium(network.weight, network.activation, network.input, more)
     with pytest.raises(NotApplicable):
         require_family("converges-from-here", other)
+
+
+def test_weight_decay_refutes_only_by_a_last_layer_of_its_own():
+    one, sigma = np.array([[1.0]]), Activation("tanh")
+    data = Data(np.array([[1.0]]), np.array([0.5]))
+    told = {"frozen": "none", "weight_decay": "1/1000"}
+    alone = Feedforward((one, one), (None, None), (sigma,))
+    found, routes = decided("converges-from-here", alone, data, **told)
+    assert found.verdict is Verdict.FAIL
+    assert routes["decay-flow"] == routes["decay-descent"] == "refuted"
+    shared = Feedforward((one, one), (None, None), (sigma,), ties=(("W1", "W2"),))
+    found, routes = decided("converges-from-here", shared, data, **told)
+    assert found.verdict is Verdict.UNDECIDED
+    assert routes["decay-flow"] == "undecided"
+    frozen, _ = decided("converges-from-here", alone, data, frozen="W2", weight_decay="1/1000")
+    assert frozen.verdict is Verdict.UNDECIDED
+
+
+def test_a_refutation_of_an_implicit_network_says_which_limits_it_is_about():
+    data = Data(np.array([[1.0]]), np.array([0.5]))
+    told = {"frozen": "none", "weight_decay": "1/1000"}
+    found, _ = decided("converges-from-here", implicit(), data, all_routes=False, **told)
+    assert found.verdict is Verdict.FAIL
+    assert any("continuous" in text for text in found.claim["assumes"])
+
+
+def test_no_step_at_all_is_no_gradient_descent():
+    enclosures = {item.symbol: Enclosure.exact(1) for item in THEOREM_B.quantities}
+    enclosures |= {q.RESIDUAL.symbol: Enclosure.exact(Fraction(1, 128))}
+    facts = {item.symbol: Truth.PROVED for item in THEOREM_B.facts}
+    for step, wanted in ((Fraction(1, 8), Truth.PROVED), (Fraction(0), Truth.REFUTED)):
+        enclosures[q.STEP.symbol] = Enclosure.exact(step)
+        assert decide(THEOREM_B.hypothesis, enclosures, facts).truth is wanted

@@ -134,7 +134,7 @@ def _descent(problem: Problem, outcome: RouteOutcome) -> Iterator[Consequence]:
     most = largest_step(problem, outcome)
     if most is not None:
         yield Consequence(
-            "largest step", "every step of gradient descent from 0 to this is proved to converge",
+            "largest step", "every positive step of gradient descent up to this converges, proved",
             most, "", outcome.route.name,
         )  # fmt: skip
 

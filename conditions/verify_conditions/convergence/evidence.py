@@ -21,11 +21,15 @@ from verify_conditions.convergence.linearisation import Linearisation, linearisa
 from verify_conditions.convergence.problem import Problem
 from verify_conditions.convergence.search import Step, propose_radius, propose_step
 from verify_conditions.linearisation import residual, spectrum
-from verify_conditions.trained_tensors import last_weight_trained
+from verify_conditions.trained_tensors import last_weight_trained, output_roles
 from verify_kernels.activation_analysis import analyse
 from verify_kernels.residual import consistency, newton_step
 
 Item = Quantity | Fact
+_CONTINUOUS = (
+    "of weights with zero loss only those count at which the equilibria are continuous functions "
+    "of the weights"
+)
 Compute = Callable[[Problem, Effort], Evidence]
 
 
@@ -60,12 +64,13 @@ def _no_decay(problem: Problem, effort: Effort) -> Evidence:
 
 
 def _plain(problem: Problem, effort: Effort) -> Evidence:
-    """Decide whether zero loss survives the penalty: only at theta = 0, where f = 0."""
+    """Decide whether zero loss survives the penalty: only with a last layer of zeros, f = 0."""
     decay = problem.declared.decay
     if decay == 0:
         return Evidence(Truth.PROVED, how="no weight decay is declared")
     if not outputs_vanish_at_zero(problem):
-        return Evidence(Truth.UNDECIDED, why_open="the last layer is not trained as a whole")
+        why = "the last layer is not trained as a whole, or another layer reads its tensors"
+        return Evidence(Truth.UNDECIDED, why_open=why)
     places = np.argwhere(problem.targets != 0)
     if not len(places):
         return Evidence(Truth.PROVED, how="all targets are zero")
@@ -75,17 +80,18 @@ def _plain(problem: Problem, effort: Effort) -> Evidence:
         Truth.REFUTED,
         Witness("weight-decay", {"decay": decay, "sample": sample, "output": output,
                                  "target": Fraction(target)}),
-        how=f"where training with weight decay {decay} comes to rest with zero loss, all trained "
-        f"weights are zero and so are the outputs, but the target of sample {sample} is {target!r}",
+        () if problem.graph is not None else (_CONTINUOUS,),
+        how=f"where training with weight decay {decay} comes to rest with zero loss, the last "
+        f"layer is zero and so are the outputs, but the target of sample {sample} is {target!r}",
     )  # fmt: skip
 
 
 def outputs_vanish_at_zero(problem: Problem) -> bool:
-    """Whether the whole last layer is trained, so that the outputs are 0 where weights are 0."""
+    """Whether all tensors of the last layer are trained, and read by no other layer."""
     if problem.graph is None:
         return {"readout.u", "readout.v"} <= problem.trained
     own = problem.graph.nodes[problem.graph.last_affine or 0].parameters.values()
-    return set(own) <= problem.trained
+    return set(own) == output_roles(problem.graph, problem.frozen)
 
 
 def _consistent(problem: Problem, effort: Effort) -> Evidence:

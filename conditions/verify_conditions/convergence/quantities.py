@@ -57,6 +57,6 @@ READOUT_TRAINED = fact("readout_trained", "the output weights u and v are traine
 
 CONSISTENT = fact("consistent", "some weights of this architecture may reach zero loss")
 PLAIN = fact(
-    "plain", "no weight decay, or the network with all trained weights zero has zero loss"
+    "plain", "no weight decay, or zero loss with a last layer that is zero"
 )  # fmt: skip
 NO_DECAY = fact("no_decay", "there is no weight decay")

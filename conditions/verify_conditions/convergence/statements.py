@@ -69,6 +69,7 @@ OUTPUT_LAYER = _of(
 
 _DESCENDS = (
     q.SIGMA.symbol > 0,
+    q.STEP.symbol > 0,
     q.SCALE.symbol * q.STEP.symbol * fm.LAMBDA <= 1,
     fm.GAIN > 0,
     q.RADIUS.symbol >= fm.DESCENT_LENGTH,
