@@ -15,6 +15,9 @@ from verify_kernels.jacobian_lipschitz.two_layer import two_layer_refined, two_l
 from verify_kernels.spectral_norm import PRODUCTS
 from verify_kernels.two_layer.intervals import root_above
 
+_SMALL = 20_000
+"""Samples times parameters up to which balls are tried where floats leave their range."""
+
 
 def lipschitz_of_jacobian(
     network: Network, inputs: Inputs, R: Fraction | int, *, precise: bool = False
@@ -36,7 +39,7 @@ def lipschitz_of_jacobian(
         Evidence whose value is [lo, hi], hi a valid constant: the least of `two_layer_simple` and
         `two_layer_refined` for one hidden layer, else `mlp_recursion`; lo is no bound of the
         true constant. hi is +inf, with the reason, where some s' is not proved Lipschitz or a
-        number leaves the range of binary64.
+        number leaves the range of binary64 (small networks are then tried in balls).
 
     Error bound:
         that of the formulas.
@@ -54,16 +57,29 @@ def lipschitz_of_jacobian(
             return Evidence(Enclosure(0, math.inf), why_open=why)
     times = multiplicity(network)
     radius = Fraction(R) if times == 1 else Fraction(R) * Fraction(root_above(Fraction(times)))
-    if layers.has_one_hidden:
-        simple = two_layer_simple(network, inputs, radius, precise=precise)
-        refined = two_layer_refined(network, inputs, radius, precise=precise)
-        value = Enclosure(min(simple.lo, refined.lo), min(simple.hi, refined.hi))
-        name = "simple" if simple.hi <= refined.hi else "refined"
-        how = f"second derivative neuron by neuron, {name} formula"
-    else:
-        value = mlp_recursion(network, inputs, radius, precise=precise)
-        how = "recursion over the layers for first and second derivatives"
+    value, how = _least(network, layers.has_one_hidden, inputs, radius, precise)
+    if not precise and not value.is_bounded and inputs.count * _entries(network) <= _SMALL:
+        precise = True
+        value, how = _least(network, layers.has_one_hidden, inputs, radius, precise)
     value = Enclosure(value.lo * times, value.hi * times)
     open_ = "" if value.is_bounded else "a number leaves the range of binary64"
     assumes = () if precise else (PRODUCTS,)
     return Evidence(value, assumes=assumes, how=how, why_open=open_)
+
+
+def _entries(network: Network) -> int:
+    return sum(array.size for array in network.tensors().values())
+
+
+def _least(
+    network: Network, one: bool, inputs: Inputs, radius: Fraction, precise: bool
+) -> tuple[Enclosure, str]:
+    """Return the least of the formulas that apply, and how it was found."""
+    if one:
+        simple = two_layer_simple(network, inputs, radius, precise=precise)
+        refined = two_layer_refined(network, inputs, radius, precise=precise)
+        value = Enclosure(min(simple.lo, refined.lo), min(simple.hi, refined.hi))
+        name = "simple" if simple.hi <= refined.hi else "refined"
+        return value, f"second derivative neuron by neuron, {name} formula"
+    value = mlp_recursion(network, inputs, radius, precise=precise)
+    return value, "recursion over the layers for first and second derivatives"

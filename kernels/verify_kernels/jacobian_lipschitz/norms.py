@@ -11,7 +11,6 @@ from flint import arb, arb_mat
 
 from verify.errors import InputError
 from verify_kernels._rounding import (
-    ETA,
     OMEGA,
     Array,
     U,
@@ -20,12 +19,12 @@ from verify_kernels._rounding import (
     down_array,
     float_up,
     gamma,
+    mul_down,
     mul_up,
     norm_up,
     sqrt_up,
     sum_squares_up,
     sum_up,
-    tau,
     up,
     up_array,
 )
@@ -76,43 +75,50 @@ class ScaledNorms:
         """Bound all columns of scales, shape (n, k): min(max s ||X||, ||diag(s) X||_F).
 
         Error bound:
-            the sums of squares of s_i ||x_i|| in any order: (q + 4 n omega)/(1 - (n + 4) u).
+            the sums of squares of s_i ||x_i|| in any order: (q + 4 n omega)/(1 - (n + 8) u); the
+            part with omega also pays for products that underflow.
         """
         n = len(scales)
         scaled = scales * self.rows[:, None]
         squares = np.einsum("ik,ik->k", scaled, scaled)
         lifted = up_array(up_array(squares + 4.0 * n * OMEGA) / down(1.0 - (n + 8) * U))
-        lost = up_array(up_array(np.sqrt(lifted)) + math.sqrt(n) * 4.0 * ETA)
+        lost = up_array(np.sqrt(lifted))
         return np.minimum(_times(largest, self.norm), np.where(np.isnan(lost), np.inf, lost))
 
     @np.errstate(all="ignore")
-    def close(self, scale: Array, cap: float) -> float:
+    def close(self, scale: Array, cap: float, goal: float) -> float:
         """Bound ||diag(s) X||_2 by one symmetric product and one Cholesky factorisation.
 
         Error bound:
-            A = fl(diag(s) X) is within 2u ||A||_F + 2 eta sqrt(n D) of diag(s) X, and
-            max s ||rad||_F of the samples. The Gram matrix of A is off by gamma_r ||A||_F^2 +
-            q tau_r, r >= q the sides of X, in the spectral norm; a Cholesky factor of c - delta - G
-            proves lambda_max(A^T A) < c with the defect of the factorisation in delta.
+            A = fl(diag(s) X) is within 2u N of diag(s) X, N >= ||A||_F + 2^-511 sqrt(n D) rounded
+            upward (which pays for underflow), and max s ||rad||_F of the samples. The Gram matrix
+            of A is off by gamma_{r+1} ||A||_F^2 in the spectral norm, r the longer side of X, where
+            2^-900 < ||A||_F^2 < 2^900 (then u ||A||_F^2 pays for underflow); a Cholesky factor of
+            c - delta - G proves lambda_max(A^T A) < c, the defect of the factorisation in delta.
 
         Args:
             scale: s >= 0, finite, exact.
             cap: a bound that is known.
+            goal: a bound that is enough; it is tried first.
         """
         A = self.wide * (scale[:, None] if self.scales_rows else scale[None, :])
         squares = sum_squares_up(A)
         frobenius = sqrt_up(squares)
-        largest = float(np.abs(A).max())
         if not (math.isfinite(squares) and 2.0**-900 < squares < 2.0**900):
             return cap
         lost = add_up(
             mul_up(2.0 * U, frobenius, 1.0 + 4.0 * U),
-            mul_up(2.0 * ETA, sqrt_up(float(A.size))),
             mul_up(float(scale.max()), self.radius),
         )
-        r, q = A.shape
-        error = add_up(mul_up(gamma(r), squares), mul_up(float(q), tau(r, largest, largest)))
+        error = mul_up(gamma(A.shape[0] + 1), squares)
         negative = self.backend.gram(A, -1.0)
+        enough = down(goal - lost)
+        if (
+            enough > 0.0
+            and goal < cap
+            and self._is_below(negative, mul_down(enough, enough), error)
+        ):
+            return goal
         estimate = _estimate(negative)
         for claim in _CLAIMS:
             square = up(estimate * claim)
@@ -130,7 +136,6 @@ class ScaledNorms:
             return cap
         lost = add_up(
             mul_up(2.0 * U, norm_up(A), 1.0 + 4.0 * U),
-            mul_up(2.0 * ETA, sqrt_up(float(A.size))),
             mul_up(float(scale.max()), self.radius),
         )
         return min(cap, add_up(norm_of(MatrixEnclosure(A)), lost))

@@ -13,7 +13,7 @@ from verify.errors import InputError
 from verify.network.activation import Activation
 from verify.network.feedforward import Feedforward
 from verify.network.two_layer import TwoLayer
-from verify_kernels._rounding import ETA, Array, U, float_up, up_array
+from verify_kernels._rounding import Array, U, float_up, up_array
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.forward.radii import plus, row_norms
 from verify_kernels.matrix import MatrixEnclosure
@@ -90,7 +90,7 @@ def samples(inputs: Inputs, *, with_one: bool) -> MatrixEnclosure | None:
     """Enclose X~, shape (n, D): the samples, and a column of ones behind them with a bias.
 
     Error bound:
-        4u |q| + 2 eta for the computed quotients q by a rounded divisor; exact for the divisor 1.
+        4u |q| + eta for the computed quotients q by a rounded divisor; exact for the divisor 1.
 
     Returns:
         None where the divisor is beyond [2^-1000, 2^1000] or a quotient overflows.
@@ -102,8 +102,8 @@ def samples(inputs: Inputs, *, with_one: bool) -> MatrixEnclosure | None:
             return None
         with np.errstate(all="ignore"):
             values = values / float(inputs.divisor)
-            rad = np.where(values == 0.0, 0.0, up_array(4.0 * U * np.abs(values)))
-            rad = np.where(inputs.values.reshape(rad.shape) == 0.0, 0.0, up_array(rad + 2.0 * ETA))
+            rad = up_array(up_array(4.0 * U * np.abs(values)))  # the last step pays underflow
+            rad = np.where(inputs.values.reshape(rad.shape) == 0.0, 0.0, rad)
         if not np.isfinite(values).all():
             return None
     if with_one:

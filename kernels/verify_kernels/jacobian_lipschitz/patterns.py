@@ -1,9 +1,9 @@
 """Piecewise linear activations, one hidden layer: the ball on which no unit crosses a kink.
 
 On a ball of radius R < R_pat about the stored weights every preactivation stays strictly between
-two kinks: it moves by at most R ||x~_i|| < |p_ik - kink|. There f is a polynomial of degree 2 in the
-weights, D^2 f[u, v]_(i,o) = sum_k s_ik (uc_ok vw_k.x~_i + vc_ok uw_k.x~_i) with fixed slopes, of
-norm at most max|slope| ||X~||. A sample with x~_i = 0 has preactivation 0 for all weights: its
+two kinks: it moves by at most R ||x~_i|| < |p_ik - kink|. There f is a polynomial of degree 2 in
+the weights, D^2 f[u, v]_(i,o) = sum_k s_ik (uc_ok vw_k.x~_i + vc_ok uw_k.x~_i) with fixed slopes,
+of norm at most max|slope| ||X~||. A sample with x~_i = 0 has preactivation 0 for all weights: its
 outputs and gradients do not depend on them in the inner layer, and it never crosses a kink.
 """
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -24,7 +25,14 @@ from verify_kernels.activation_analysis import analyse
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.forward.radii import plus, row_norms, times
 from verify_kernels.jacobian_lipschitz.features import lipschitz_of_features
-from verify_kernels.jacobian_lipschitz.parts import Layers, Network, checked, sample_norms, samples
+from verify_kernels.jacobian_lipschitz.parts import (
+    Layers,
+    Network,
+    checked,
+    multiplicity,
+    sample_norms,
+    samples,
+)
 from verify_kernels.matrix import MatrixEnclosure
 from verify_kernels.spectral_norm import PRODUCTS
 from verify_kernels.two_layer.intervals import root_above, root_below
@@ -75,14 +83,14 @@ def pattern_radius(network: Network, inputs: Inputs, *, precise: bool = False) -
         InputError: no sample, or samples of another size.
     """
     layers = checked(network, inputs, 0, "pattern_radius")
-    why = _why_open(layers)
+    why = _why_open(network, layers)
     if why:
         return Evidence(Enclosure(0, math.inf), why_open=why)
     kinks = kinks_of(layers.activations[0]) or ()
     live = np.flatnonzero(_is_live(layers, inputs))
     if not kinks or not len(live):
         return Evidence(Enclosure(2**64, math.inf), how="no unit can cross a kink")
-    candidates, floor = _candidates(layers, inputs, live, kinks)
+    candidates, floor = _candidates(layers, inputs, live, kinks, math.inf if precise else _EXACT)
     if len(candidates) > _EXACT and not precise:
         return Evidence(Enclosure(floor, math.inf), assumes=(PRODUCTS,), how="bounds in floats")
     lo, hi = _least(layers, inputs, kinks, candidates)
@@ -108,7 +116,7 @@ def pattern_lipschitz(network: Network, inputs: Inputs, *, precise: bool = False
         InputError: no sample, or samples of another size.
     """
     layers = checked(network, inputs, 0, "pattern_lipschitz")
-    why = _why_open(layers)
+    why = _why_open(network, layers)
     if why:
         return Evidence(Enclosure(0, math.inf), why_open=why)
     found = lipschitz_of_features(network, inputs, 0, precise=precise)
@@ -116,7 +124,9 @@ def pattern_lipschitz(network: Network, inputs: Inputs, *, precise: bool = False
     return Evidence(found.value, assumes=found.assumes, how=how, why_open=found.why_open)
 
 
-def _why_open(layers: Layers) -> str:
+def _why_open(network: Network, layers: Layers) -> str:
+    if multiplicity(network) > 1:
+        return "tensors that share their entries"
     if not layers.has_one_hidden:
         return "more than one hidden layer"
     activation = layers.activations[0]
@@ -125,16 +135,19 @@ def _why_open(layers: Layers) -> str:
     return ""
 
 
-def _is_live(layers: Layers, inputs: Inputs) -> Array:
+def _is_live(layers: Layers, inputs: Inputs) -> Any:
     if layers.biases[0] is not None:
         return np.ones(inputs.count, dtype=bool)
     return np.asarray(inputs.values.reshape(inputs.count, -1).any(axis=1))
 
 
 def _candidates(
-    layers: Layers, inputs: Inputs, live: Array, kinks: tuple[Enclosure, ...]
+    layers: Layers, inputs: Inputs, live: Any, kinks: tuple[Enclosure, ...], most: float
 ) -> tuple[list[tuple[int, int]], float]:
-    """Return the pairs that may attain the minimum, and a lower bound of it."""
+    """Return the pairs that may attain the minimum, some if there are more than ``most``.
+
+    And a lower bound of the minimum.
+    """
     X = samples(inputs, with_one=layers.biases[0] is not None)
     m = len(layers.weights[0])
     if X is None:
@@ -153,7 +166,7 @@ def _candidates(
     for part, low in lows:
         rows, columns = np.nonzero(low <= best)
         pairs += [(int(live[i]), part.start + int(k)) for i, k in zip(rows, columns, strict=True)]
-        if len(pairs) > 64 * _EXACT:
+        if len(pairs) > most:
             break
     floor = min(float(low.min()) for _, low in lows)
     return pairs, floor

@@ -6,11 +6,13 @@ q = W h + b has D q[u] = uW h + ub + W D h[u] and D^2 q[u, v] = uW D h[v] + vW D
 W D^2 h[u, v]. With a, b the norms of the parts of u in layer l and before it (a', b' for v):
 ||D q[u]|| <= Ht a + om B1 b, Ht = sqrt(H^2 + 1) with a bias, and
 
-    ||D^2 s(q)[u, v]|| <= p2 (Ht a + om B1 b)(Ht a' + om B1 b') + p1 (B1 (a b' + b a') + om B2 b b'),
+    ||D^2 s(q)[u, v]|| <= p2 (Ht a + om B1 b)(Ht a' + om B1 b')
+                              + p1 (B1 (a b' + b a') + om B2 b b'),
 
-a form with the matrix N below. Every step holds for vectors h of any length, so for several outputs
-too. Samples together: the root of the sum of squares. A continuous s' whose derivative is missing at
-isolated points is the uniform limit of derivatives of smooth functions with the same suprema.
+a form with the matrix N below. Every step holds for vectors h of any length, so for several
+outputs too. Samples together: the root of the sum of squares. A continuous s' whose derivative is
+missing at isolated points is the uniform limit of derivatives of smooth functions with the same
+suprema.
 """
 
 from __future__ import annotations

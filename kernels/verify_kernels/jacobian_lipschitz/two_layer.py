@@ -21,6 +21,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,7 @@ BLOCK = 2**22
 WORK = 30_000_000_000
 """Multiplications that close bounds of norms may cost."""
 _TIGHT = 8
+_TOGETHER = 32
 
 
 def two_layer_simple(
@@ -165,45 +167,49 @@ class _Known:
         return float(times(self.norm, larger_root(p1, A)))
 
     def refined(self) -> float:
-        """Lower the bounds of the neurons that decide, the largest first."""
-        P, Q, _ = self.neurons()
-        bounds = _roots(P, Q)
+        """Lower the bounds of the neurons that may decide, the largest first."""
+        P, Q, bounds = self.neurons()
         budget, best = WORK, 0.0
-        for k in map(int, np.argsort(-bounds, kind="stable")):
-            if bounds[k] <= best or budget <= 0 or not math.isfinite(bounds[k]):
+        order = np.argsort(-bounds, kind="stable")
+        for first in range(0, len(order), _TOGETHER):
+            chosen = order[first : first + _TOGETHER]
+            if bounds[chosen[0]] <= best or budget <= 0 or not math.isfinite(bounds[chosen[0]]):
                 break
-            bounds[k] = self._closer(k, P[k], Q[k], tight=False)
-            best = max(best, float(bounds[k]))
-            budget -= 2 * self.scaled.work
-        return self._tightened(bounds, P, Q)
-
-    def _tightened(self, bounds: Array, P: Array, Q: Array) -> float:
-        """Bound the largest ones as tightly as possible, and return the maximum."""
-        done: set[int] = set()
-        for _ in range(_TIGHT):
-            k = int(np.argmax(bounds))
-            if k in done or not math.isfinite(bounds[k]):
-                break
-            bounds[k] = min(bounds[k], self._closer(k, P[k], Q[k], tight=True))
-            done.add(k)
+            flat, curved = self._scales(chosen)
+            for k, s, c in zip(map(int, chosen), flat.T, curved.T, strict=True):
+                if bounds[k] > best:
+                    bounds[k] = self._close(s, c, P[k], Q[k], best)
+                    budget -= 2 * self.scaled.work
+                if bounds[k] > best:
+                    bounds[k] = self._tight(s, c, P[k], Q[k])
+                    best = max(best, float(bounds[k]))
+                    budget -= _TIGHT * self.scaled.work
         return float(bounds.max())
 
-    def _closer(self, k: int, p: float, q: float, *, tight: bool) -> float:
-        first, curved = self._scales(slice(k, k + 1))
-        norm = self.scaled.tight if tight else self.scaled.close
-        p = norm(first[:, 0], p)
-        spread = root(curved[:, 0])
-        front = float(np.max(times(spread, self.rows)))
-        q = min(q, float(times(front, norm(spread, math.inf))))
-        return larger_root(p, q)
+    def _tight(self, flat: Array, curved: Array, p: float, q: float) -> float:
+        spread = root(curved)
+        behind = self.scaled.tight(spread, math.inf)
+        front = np.max(times(spread, self.rows))
+        return larger_root(self.scaled.tight(flat, p), min(q, float(times(front, behind))))
 
-    def _scales(self, part: slice) -> tuple[Array, Array]:
+    def _close(self, flat: Array, curved: Array, p: float, q: float, best: float) -> float:
+        """Lower p, and q where that is not enough to fall below the best."""
+        p = self.scaled.close(flat, p, _room(best, q))
+        bound = larger_root(p, q)
+        if bound <= best:
+            return bound
+        spread = root(curved)
+        front = float(np.max(times(spread, self.rows)))
+        norm = self.scaled.close(spread, math.inf, 0.0)
+        return larger_root(p, min(q, float(times(front, norm))))
+
+    def _scales(self, part: Any) -> tuple[Array, Array]:
         """Return upper bounds of d1 and of C for some neurons, shape (n, k)."""
         lo, hi = self._preactivations(part)
         first, second = float_suprema(self.activation, lo, hi)
         return first, times(second, self.reach[None, part])
 
-    def _preactivations(self, part: slice) -> tuple[Array, Array]:
+    def _preactivations(self, part: Any) -> tuple[Array, Array]:
         W = self.W[part]
         D = W.shape[1]
         sizes = row_norms(W)
@@ -239,6 +245,11 @@ def _blocks(m: int, n: int) -> Iterator[slice]:
     size = max(1, BLOCK // n)
     for first in range(0, m, size):
         yield slice(first, min(m, first + size))
+
+
+def _room(best: float, q: float) -> float:
+    """Return roughly the p at which the root of (p, q) is the best; a hint."""
+    return math.sqrt(max(best * (best - q), 0.0)) * (1.0 - 2.0**-30)
 
 
 def _roots(P: Array, Q: Array) -> Array:

@@ -35,9 +35,12 @@ def at_growing_precision(evaluate: Callable[[int], Ball]) -> Enclosure:
     for bits in BITS:
         with precision(bits):
             found = Enclosure.from_arb(evaluate(bits))
+        before = best.width
         best = best.intersection(Enclosure(max(found.lo, Fraction(0)), found.hi))
         if best.hi == 0 or (best.is_bounded and best.width * 2**_GOAL <= best.hi):
             break
+        if best.is_bounded and best.width * 2 > before:
+            break  # it is the hull of an interval that is wide, not the precision
     return best
 
 
