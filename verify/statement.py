@@ -6,7 +6,7 @@ certificate all come from `Statement.hypothesis`.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Any, Literal
@@ -83,9 +83,12 @@ class Statement:
         source: paper and place.
         assumes: what must hold and is not checked here.
         scope: what the conclusion speaks about.
+        letters: names of formulas that the hypothesis contains, each after those that it contains;
+            the plain text is written with them, and nothing else depends on them.
 
     Raises:
-        StatementError: inexact numbers, no free symbols, or symbols that ``about`` lacks.
+        StatementError: inexact numbers, no free symbols, symbols that ``about`` lacks, or letters
+            that are symbols of the hypothesis already or change it.
     """
 
     hypothesis: Boolean
@@ -95,6 +98,7 @@ class Statement:
     source: Source
     scope: Scope
     assumes: tuple[str, ...] = ()
+    letters: tuple[tuple[str, sp.Expr], ...] = ()
     tree: Any = field(init=False, repr=False, compare=False, default=None)
 
     def __post_init__(self) -> None:
@@ -127,6 +131,18 @@ class Statement:
                 f"Statement: expected facts, and nothing else, outside relations, "
                 f"but got {_names(asserted)} there"
             )
+        restored = self._shortened()
+        for name, formula in reversed(self.letters):
+            restored = restored.xreplace({sp.Symbol(name, real=True): formula})
+        if restored != self.hypothesis or used & {sp.Symbol(k, real=True) for k, _ in self.letters}:
+            raise StatementError(
+                f"Statement: expected new letters for parts of the hypothesis, "
+                f"but got {[name for name, _ in self.letters]}"
+            )
+
+    def _shortened(self) -> sp.Basic:
+        """Return the hypothesis with the letters in the place of what they stand for."""
+        return _with_letters(self.hypothesis, self.letters)
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -154,7 +170,19 @@ class Statement:
     def text(self) -> str:
         """Return the hypothesis as one line of plain text; facts are spelled out."""
         spelled = {item.symbol: sp.Symbol(item.meaning) for item in self.facts}
-        return str(sp.sstr(self.hypothesis.xreplace(spelled), order="none"))
+        said = str(sp.sstr(self._shortened().xreplace(spelled), order="none"))
+        where = [
+            f"{name} = {sp.sstr(_with_letters(formula, self.letters[:k]), order='none')}"
+            for k, (name, formula) in enumerate(self.letters)
+        ]
+        return f"{said}, where {', '.join(where)}" if where else said
+
+
+def _with_letters(formula: sp.Basic, letters: Sequence[tuple[str, sp.Expr]]) -> sp.Basic:
+    """Put letters for their formulas, the longest formulas first."""
+    for name, meaning in reversed(letters):
+        formula = formula.subs(meaning, sp.Symbol(name, real=True))
+    return formula
 
 
 def _asserted(hypothesis: sp.Basic) -> set[sp.Symbol]:

@@ -12,8 +12,11 @@ A = fact("A", "sigma is smooth")
 q, m, a = Q.symbol, M.symbol, A.symbol
 
 
-def statement(hypothesis, about=(Q,)):
-    return Statement(hypothesis, about, "unique", "sufficient", Source("K", "T1"), "every bias")
+def statement(hypothesis, about=(Q,), letters=()):
+    source = Source("K", "T1")
+    return Statement(
+        hypothesis, about, "unique", "sufficient", source, "every bias", letters=letters
+    )
 
 
 def test_a_hypothesis_without_free_symbols_is_refused():
@@ -129,3 +132,18 @@ def test_latex_and_text_come_from_the_hypothesis():
     assert made.quantities == (Q,)
     assert made.facts == (A,)
     assert made.latex_of(q < 1) == r"\|W\|_2 < 1"
+
+
+def test_letters_shorten_the_text_and_change_nothing_else():
+    h = m * q / 2
+    long = sp.And(h < 1, m / (1 + sp.sqrt(1 - 2 * h)) <= q)
+    short = statement(long, (Q, M), (("h", h), ("l", m / (1 + sp.sqrt(1 - 2 * h)))))
+    assert short.text() == "(h < 1) & (l <= q), where h = m*q/2, l = m/(1 + sqrt(1 - 2*h))"
+    assert short.tree == statement(long, (Q, M)).tree
+    assert short.latex() == statement(long, (Q, M)).latex()
+
+
+@pytest.mark.parametrize("letters", [(("q", m * q),), (("m", m * q), ("h", m * q + 1))])
+def test_letters_that_mean_something_else_already_are_refused(letters):
+    with pytest.raises(StatementError, match="expected new letters for parts of the hypothesis"):
+        statement(m * q < 1, (Q, M), letters)

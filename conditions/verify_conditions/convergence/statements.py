@@ -22,6 +22,7 @@ DESCENT = (
 EXISTENCE = "there are weights with zero loss within a stated distance of these"
 
 About = tuple[Quantity | Fact, ...]
+Letters = tuple[tuple[str, sp.Expr], ...]
 _EXACT = (
     "flow and gradient descent are those of the full data set in exact arithmetic, without "
     "momentum, mini-batches, penalties, masks or constraints"
@@ -36,35 +37,41 @@ def _of(
     conclusion: str = FLOW,
     direction: Direction = "sufficient",
     assumes: tuple[str, ...] = (_EXACT,),
+    letters: Letters = (),
 ) -> Statement:
     source = Source("converges_from_here.md", where)
     hypothesis = sp.And(*parts)
-    return Statement(hypothesis, about, conclusion, direction, source, "ball", assumes)
+    return Statement(hypothesis, about, conclusion, direction, source, "ball", assumes, letters)
 
 
-def _flow(smallest: Quantity, lipschitz: Quantity) -> tuple[sp.Basic, ...]:
+def _flow(smallest: sp.Expr, lipschitz: sp.Expr) -> tuple[sp.Basic, ...]:
     """Return sigma > 0, h < 1/2 and l* <= R."""
-    values = (q.RESIDUAL.symbol, smallest.symbol, lipschitz.symbol)
-    return (
-        smallest.symbol > 0,
-        fm.h(*values) < _HALF,
-        fm.length(*values) <= q.RADIUS.symbol,
-    )
+    values = (q.RESIDUAL.symbol, smallest, lipschitz)
+    return (smallest > 0, fm.h(*values) < _HALF, fm.length(*values) <= q.RADIUS.symbol)
+
+
+def _letters(smallest: sp.Expr, lipschitz: sp.Expr) -> Letters:
+    values = (q.RESIDUAL.symbol, smallest, lipschitz)
+    return (("h", fm.h(*values)), ("lstar", fm.length(*values)))
 
 
 _TANGENT = (q.NO_DECAY, q.RESIDUAL, q.SIGMA, q.BETA, q.RADIUS)
-THEOREM_A = _of((q.NO_DECAY.symbol, *_flow(q.SIGMA, q.BETA)), _TANGENT, "Theorem A: gradient flow")
+_KERNEL = _letters(fm.sigma, fm.beta)
+THEOREM_A = _of(
+    (q.NO_DECAY.symbol, *_flow(fm.sigma, fm.beta)), _TANGENT, "Theorem A: gradient flow",
+    letters=_KERNEL,
+)  # fmt: skip
 
 _INSIDE = q.RADIUS.symbol < q.R_PATTERN.symbol
 PATTERN_FLOW = _of(
-    (q.NO_DECAY.symbol, _INSIDE, *_flow(q.SIGMA, q.BETA)), (*_TANGENT, q.R_PATTERN),
-    "Stable activation patterns",
+    (q.NO_DECAY.symbol, _INSIDE, *_flow(fm.sigma, fm.beta)), (*_TANGENT, q.R_PATTERN),
+    "Stable activation patterns", letters=_KERNEL,
 )  # fmt: skip
 
 _FEATURES = (q.NO_DECAY, q.LAST_TRAINED, q.TAME, q.RESIDUAL, q.S0, q.B, q.RADIUS)
 OUTPUT_LAYER = _of(
-    (q.NO_DECAY.symbol, q.LAST_TRAINED.symbol, q.TAME.symbol, *_flow(q.S0, q.B)), _FEATURES,
-    "Theorem A': the output layer",
+    (q.NO_DECAY.symbol, q.LAST_TRAINED.symbol, q.TAME.symbol, *_flow(q.S0.symbol, q.B.symbol)),
+    _FEATURES, "Theorem A': the output layer", letters=_letters(q.S0.symbol, q.B.symbol),
 )  # fmt: skip
 
 _DESCENDS = (
@@ -75,39 +82,39 @@ _DESCENDS = (
     q.RADIUS.symbol >= fm.DESCENT_LENGTH,
 )
 _STEPS = (*_TANGENT, q.NORM_J, q.STEP, q.SCALE)
+_DESCENT_LETTERS = (("Lam", fm.LAMBDA), ("st", fm.SLOPE), ("length", fm.DESCENT_LENGTH))
 THEOREM_B = _of(
-    (q.NO_DECAY.symbol, *_DESCENDS), _STEPS, "Theorem B: gradient descent", DESCENT
+    (q.NO_DECAY.symbol, *_DESCENDS), _STEPS, "Theorem B: gradient descent", DESCENT,
+    letters=_DESCENT_LETTERS,
 )  # fmt: skip
 PATTERN_DESCENT = _of(
     (q.NO_DECAY.symbol, _INSIDE, *_DESCENDS), (*_STEPS, q.R_PATTERN),
-    "Stable activation patterns", DESCENT,
+    "Stable activation patterns", DESCENT, letters=_DESCENT_LETTERS,
 )  # fmt: skip
 
 KANTOROVICH = _of(
     (q.SIGMA.symbol > 0, fm.NEWTON_H <= _HALF, q.RADIUS.symbol >= fm.NEWTON_DISTANCE),
     (q.SIGMA, q.NEWTON, q.BETA, q.RADIUS), "Newton and Kantorovich", EXISTENCE, assumes=(),
+    letters=(("h", fm.NEWTON_H), ("distance", fm.NEWTON_DISTANCE)),
 )  # fmt: skip
 
 
-def _implicit(gap: sp.Basic, b: sp.Expr, bound: Quantity) -> Statement:
-    values = (q.RESIDUAL.symbol, q.S0_IMPLICIT.symbol, b)
-    parts = (
-        q.NO_DECAY.symbol,
-        q.READOUT_TRAINED.symbol,
-        q.S0_IMPLICIT.symbol > 0,
-        gap,
-        fm.h(*values) < _HALF,
-        fm.length(*values) <= q.RADIUS.symbol,
-    )
+def _implicit(
+    gap: sp.Basic, bound: Quantity, letters: tuple[tuple[str, sp.Expr], tuple[str, sp.Expr]]
+) -> Statement:
+    (_, b), s0 = letters[-1], q.S0_IMPLICIT.symbol
+    parts = (q.NO_DECAY.symbol, q.READOUT_TRAINED.symbol, gap, *_flow(s0, b))
     about = (
         q.NO_DECAY, q.READOUT_TRAINED, q.RESIDUAL, q.S0_IMPLICIT, bound, q.NORM_Z, q.NORM_X,
         q.WIDTH, q.GAMMA, q.RADIUS,
     )  # fmt: skip
-    return _of(parts, about, "Theorem I: implicit ReLU networks")
+    return _of(
+        parts, about, "Theorem I: implicit ReLU networks", letters=(*letters, *_letters(s0, b))
+    )
 
 
-THEOREM_I = _implicit(fm.Q < 1, fm.B_NORM, q.NORM_W)
-THEOREM_I_MONOTONE = _implicit(fm.MU > 0, fm.B_MONOTONE, q.MARGIN)
+THEOREM_I = _implicit(fm.Q < 1, q.NORM_W, (("q", fm.Q), ("b", fm.B_NORM)))
+THEOREM_I_MONOTONE = _implicit(fm.MU > 0, q.MARGIN, (("mu", fm.MU), ("b", fm.B_MONOTONE)))
 
 
 def _necessary(fact: Fact, where: str, conclusion: str) -> Statement:
