@@ -25,7 +25,7 @@ Slopes = dict[sp.Symbol, Interval]
 _ZERO = Interval.point(0)
 _ONE = Interval.point(1)
 _MOST_BITS = 1 << 15
-_NARROW = 1 << 30
+BINARY_DIGITS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -182,14 +182,20 @@ def _branch_slopes(op: str, parts: list[tuple[Interval, Slopes]]) -> Slopes:
 
 
 def refined(
-    node: Node, box: Box, bits: int, sign_at: Callable[[Box], int | None] = lambda box: None
+    node: Node,
+    box: Box,
+    bits: int,
+    sign_at: Callable[[Box], int | None] = lambda box: None,
+    *,
+    wanted: int = BINARY_DIGITS,
 ) -> Interval:
     """Enclose the formula over the box: operation by operation, monotonicity, mean value form.
 
-    ``sign_at`` gives the exact sign of the formula at a box of points, or None.
+    ``sign_at`` gives the exact sign of the formula at a box of points, or None. Where the sign and
+    the ``wanted`` binary digits are known, no further form is tried.
     """
     result = value(node, box, bits)
-    if is_narrow(result):
+    if is_narrow(result, wanted):
         return result
     try:
         _, gradient = slopes(node, box, bits)
@@ -201,11 +207,11 @@ def refined(
         return result
 
 
-def is_narrow(x: Interval) -> bool:
-    """Return whether the sign and some nine digits are known, so that refining adds little."""
+def is_narrow(x: Interval, wanted: int) -> bool:
+    """Return whether the sign and that many binary digits are known: refining adds little."""
     if not (isinstance(x.lo, Fraction) and isinstance(x.hi, Fraction)):
         return False
-    return x.is_point or (x.hi - x.lo) * _NARROW < max(x.lo, -x.hi)
+    return x.is_point or (x.hi - x.lo) * (1 << wanted) < max(x.lo, -x.hi)
 
 
 def _extreme(

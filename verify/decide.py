@@ -24,6 +24,7 @@ from sympy.core.relational import Relational
 from sympy.logic.boolalg import Boolean
 
 from verify._formula import (
+    BINARY_DIGITS,
     Box,
     Node,
     algebraic_sign,
@@ -40,6 +41,7 @@ from verify.enclosure import Enclosure
 from verify.errors import StatementError
 from verify.verdict import Truth, conjunction, disjunction
 
+_MARGIN_DIGITS = 10  # binary; margins are read, not computed with
 _LADDER = (64, 256, 1024, 4096)  # bits
 _BITS = 192  # of margins and points
 _WORK = 2000  # operations in the parts of a bisected box
@@ -304,9 +306,9 @@ def _is_small(expression: sp.Expr) -> bool:
     return sp.count_ops(expression) <= 100 and all(abs(e) <= 8 for e in exponents)
 
 
-def _difference(relation: Relational, box: Box, bits: int) -> Interval:
+def _difference(relation: Relational, box: Box, bits: int, wanted: int = BINARY_DIGITS) -> Interval:
     forms = _forms(relation.lhs - relation.rhs)
-    return _best(forms, box, bits, partial(_point_sign, relation))
+    return _best(forms, box, bits, partial(_point_sign, relation), wanted)
 
 
 def _best(
@@ -314,12 +316,13 @@ def _best(
     box: Box,
     bits: int,
     sign_at: Callable[[Box], int | None] = lambda box: None,
+    wanted: int = BINARY_DIGITS,
 ) -> Interval:
     result = _REALS
     for form in forms:
         try:
-            result = result.intersection(refined(form, box, bits, sign_at))
-            if is_narrow(result):
+            result = result.intersection(refined(form, box, bits, sign_at, wanted=wanted))
+            if is_narrow(result, wanted):
                 break
         except DomainFault:  # of this form only; another may have no division by zero
             continue
@@ -398,7 +401,7 @@ def _margin(relation: Relational, truth: Truth, box: Box) -> Enclosure:
     """Return the room of a relation, with the sign that belongs to its truth."""
     if not _is_real(relation.args, box):
         return Enclosure.unbounded()
-    room = _difference(relation, box, _BITS)
+    room = _difference(relation, box, _BITS, wanted=_MARGIN_DIGITS)
     if isinstance(relation, sp.Lt | sp.Le):
         room = negative(room)
     elif isinstance(relation, sp.Ne):
