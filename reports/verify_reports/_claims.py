@@ -19,6 +19,9 @@ _FEW_STEPS = 6
 _ALLOWED = ", which is allowed"
 _FEW_FACTS = 3
 _EXACTLY = re.compile(r"exactly (-?[0-9]{1,300}(?:/[1-9][0-9]{0,299})?)(?=$|[;,])")
+_SIDE = r"(?:[^()<>&|,]|\([^()<>&|]*\))*"
+_RELATION = re.compile(rf"(?<![^ (])\(({_SIDE}[<>]=?{_SIDE})\)")
+_COMPARED = re.compile(r"\\[lg]eq?(?![a-z])|[<>]")
 _SHOWN_ROLES = ("weight.", "input.")
 NOTHING_FOLLOWS = "hypothesis false; nothing follows from this"
 
@@ -125,18 +128,37 @@ def side_words(claim: Record, item: Record) -> str:
 def margins(route: Record) -> Iterator[Record]:
     """Yield the margins of all statements of a route."""
     for statement in route["statements"]:
-        yield from telling(statement)
+        yield from not_by_choice(route, telling(statement))
+
+
+def not_by_choice(route: Record, found: Sequence[Record]) -> list[Record]:
+    """Return the margins without those that are left because a quantity was chosen to leave them.
+
+    That a chosen radius is a little above the length that it has to contain says nothing.
+    """
+    chosen = {
+        clean(item["latex"])
+        for item in route["quantities"].values()
+        if clean(item["how"]).startswith("chosen")
+    }
+
+    def is_free(margin: Record) -> bool:
+        sides = {side.strip() for side in _COMPARED.split(margin["relation"])}
+        return not sides & chosen or not _numbers.ends(margin)[0] > 0
+
+    return [margin for margin in found if is_free(margin)] or list(found)
 
 
 def telling(statement: Record) -> list[Record]:
     """Return the margins that speak for what came of a statement.
 
-    Where it is refuted, the relations in it that hold are beside the point.
+    Where it is refuted, the relations in it that are not are beside the point.
     """
     found = list(statement["margins"])
     if statement["truth"] != "refuted":
         return found
-    return [margin for margin in found if not _numbers.ends(margin)[0] > 0]
+    missed = [margin for margin in found if not _numbers.ends(margin)[1] > 0]
+    return missed or [margin for margin in found if not _numbers.ends(margin)[0] > 0]
 
 
 def margin_words(margin: Record) -> str:
@@ -228,7 +250,13 @@ def facts(route: Record) -> list[Record]:
 
 
 def statement_words(route: Record, statement: Record) -> str:
-    """Return a statement as text; many facts that are joined are told by themselves, not in it."""
+    """Return a statement as a person writes it: ``h < 1/2 and m^2 <= 3``."""
+    text = _RELATION.sub(r"\1", _with_few_facts(route, statement)).replace("**", "^")
+    return text.replace(" & ", " and ").replace(" | ", " or ")
+
+
+def _with_few_facts(route: Record, statement: Record) -> str:
+    """Return the text; many facts that are joined are told by themselves, not in it."""
     tree, text = statement["tree"], clean(statement["text"])
     if not isinstance(tree, Sequence) or not tree or tree[0] != "and":
         return text
@@ -273,6 +301,12 @@ def consequence_words(item: Record) -> str:
     more = f" ± {_numbers.approximate(float.fromhex(spread))}" if spread else ""
     origin = "as recalled" if item["how"].startswith("recalled") else "measured"
     return f"about {value}{more} ({origin}, not proved)"
+
+
+def by_words(claim: Record, by: str) -> str:
+    """Return the title of the route that a number follows by, or the name as it is."""
+    titles = {route["name"]: route["title"] for route in claim["routes"]}
+    return clean(titles.get(by, by))
 
 
 def guidance_label(claim: Record) -> str:

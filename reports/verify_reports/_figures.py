@@ -45,7 +45,7 @@ def bars(route: Record) -> Iterator[Bar]:
     """Yield a bar for each margin of a route that has a finite end."""
     for statement in route["statements"]:
         against = claims.threshold(statement)
-        for margin in claims.telling(statement):
+        for margin in claims.not_by_choice(route, claims.telling(statement)):
             bar = (
                 _against_zero(margin, against)
                 if against is None or against[0] == 0

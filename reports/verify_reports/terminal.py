@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import StringIO
+from itertools import groupby
 from typing import Any
 
 from verify_reports import _claims as claims
@@ -133,7 +134,7 @@ def _details(console: Any, certificate: Certificate) -> None:
         _route(console, certificate, route, told)
     _skipped(console, claims.skipped(claim))
     _sides(console, certificate, told)
-    _consequences(console, claim["consequences"])
+    _consequences(console, claim)
     _sample_list(console, claim["samples"])
     _list(console, "This rests on", [*claim["assumes"], f"speaks about {claim['speaks_about']}"])
 
@@ -163,7 +164,8 @@ def _route(
     head = f"{capitalised(route['title'])}  [{cost}]"
     _print(console, head, indent, style="" if indent else "bold")
     for statement in route["statements"]:
-        found = "; ".join(claims.margin_words(margin) for margin in claims.telling(statement))
+        margins = claims.not_by_choice(route, claims.telling(statement))
+        found = "; ".join(claims.margin_words(margin) for margin in margins)
         more = f"  ({found})" if found else ""
         said = claims.statement_words(route, statement)
         text = f"{said} : {clean(statement['truth'])}{more}"
@@ -206,14 +208,19 @@ def _sides(console: Any, certificate: Certificate, told: set[str]) -> None:
             _route(console, certificate, route, told, indent=4)
 
 
-def _consequences(console: Any, consequences: Sequence[Record]) -> None:
-    lines = []
-    for item in consequences:
-        by = "" if not item["by"] or item["by"] in item["name"] else f" [{clean(item['by'])}]"
-        how = "" if item["rigorous"] or not item["how"] else f": {clean(item['how'])}"
-        lines.append(f"{clean(item['name'])}: {claims.consequence_words(item)}{by}{how}")
-    if lines:
-        _list(console, "What follows", lines)
+def _consequences(console: Any, claim: Record) -> None:
+    """Print the numbers, those of one route together; a meaning is told once."""
+    told: set[str] = set()
+    for by, items in groupby(claim["consequences"], key=lambda item: item["by"]):
+        lines = []
+        for item in items:
+            how = "" if item["rigorous"] or not item["how"] else f": {clean(item['how'])}"
+            meaning = clean(item["meaning"])
+            what = f" ({meaning})" if meaning and meaning not in told else ""
+            told.add(meaning)
+            lines.append(f"{clean(item['name'])}: {claims.consequence_words(item)}{how}{what}")
+        source = claims.by_words(claim, by)
+        _list(console, f"What follows{f' by {source}' if source else ''}", lines)
 
 
 def _sample_list(console: Any, samples: Record | None) -> None:

@@ -76,13 +76,41 @@ def joined(truths: list[str]) -> dict[str, Any]:
     return {"facts": facts, "statements": [statement]}
 
 
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("(l <= R) & (h < 1/2), where h = b*r/s**2", "l <= R and h < 1/2, where h = b*r/s^2"),
+        ("(L <= 0) | (G > 0)", "L <= 0 or G > 0"),
+        ("it holds & ((L <= 0) | (f(x) > 0))", "it holds and (L <= 0 or f(x) > 0)"),
+        ("(R*(a + b) < 1) & ~(q < 1)", "R*(a + b) < 1 and ~(q < 1)"),
+        ("q < 1", "q < 1"),
+    ],
+)
+def test_statements_are_written_as_a_person_writes_them(text: str, words: str) -> None:
+    assert claims.statement_words({"facts": {}}, {"tree": [], "text": text}) == words
+
+
+def test_what_was_chosen_to_fit_leaves_no_margin_worth_a_word() -> None:
+    margins = [
+        {"relation": r"\ell \leq R", "lo": "0x1p-60", "hi": "0x1p-60"},
+        {"relation": r"h < \frac{1}{2}", "lo": "0x1p-2", "hi": "0x1p-2"},
+    ]
+    statement = {"tree": [], "margins": margins, "truth": "proved", "latex": "", "text": ""}
+    radius = {"latex": "R", "how": "chosen", "lo": "0x1p+0", "hi": "0x1p+0"}
+    route = {"name": "r", "statements": [statement], "quantities": {"R": radius}}
+    claim = {"routes": [route], "decided_by": "r"}
+    assert claims.margin_headline(claim) == "room 0.25"
+    radius["how"] = "as declared"
+    assert claims.margin_headline(claim) == "room 8.67361e-19"
+
+
 def test_many_joined_facts_are_told_once_and_those_not_proved_come_first(certificate: Any) -> None:
     changed = joined(["proved", "refuted", "proved", "undecided"])
     route = certificate.claim["routes"][0]
     route |= {"facts": changed["facts"], "quantities": {}, "truth": "refuted"}
     route["statements"][0] |= changed["statements"][0]
     text = terminal.render([certificate])
-    assert "all 4 facts of this route & (n <= 3) : refuted" in text
+    assert "all 4 facts of this route and n <= 3 : refuted" in text
     places = [text.index(f"{MEANINGS[k]}: ") for k in (1, 3, 0, 2)]
     assert places == sorted(places)
     page = html.render([certificate])
@@ -99,17 +127,17 @@ def test_the_sentence_of_the_verdict_has_the_short_form_too(certificate: Any, re
     route["statements"][0] |= changed["statements"][0]
     claim["sentence"] = f"proved: it holds, because {route['statements'][0]['text']} (by hand)"
     text = unescape(" ".join(render([certificate]).split()))
-    assert "because all 4 facts of this route & (n <= 3) (by hand)" in text
-    assert "d holds & c holds" not in text
+    assert "because all 4 facts of this route and n <= 3 (by hand)" in text
+    assert "d holds and c holds" not in text
 
 
 def test_facts_are_folded_only_where_the_statement_joins_them_all() -> None:
     route = joined(["proved"] * 4)
     (statement,) = route["statements"]
-    assert claims.statement_words(route, statement) == "all 4 facts of this route & (n <= 3)"
+    assert claims.statement_words(route, statement) == "all 4 facts of this route and n <= 3"
     for tree in (["or", *statement["tree"][1:]], statement["tree"][:3], [], None):
         told = claims.statement_words(route, statement | {"tree": tree})
-        assert told == statement["text"]
+        assert told == " and ".join([*MEANINGS[::-1], "n <= 3"])
 
 
 @pytest.mark.parametrize(
@@ -119,9 +147,10 @@ def test_facts_are_folded_only_where_the_statement_joins_them_all() -> None:
 def test_equal_sides_say_whether_that_is_allowed(relation: str, words: str) -> None:
     margin = {"relation": relation, "lo": "0x0p+0", "hi": "0x0p+0"}
     assert claims.margin_words(margin) == f"exactly at the threshold{words}"
-    claim = {"routes": [{"name": "r", "statements": [{"truth": "proved", "margins": [margin]}]}]}
-    assert claims.margin_headline(claim | {"decided_by": "r"}) == "exactly at the threshold"
-    route = {"statements": [{"tree": [], "margins": [margin], "truth": "proved", "latex": ""}]}
+    statement = {"tree": [], "margins": [margin], "truth": "proved", "latex": ""}
+    route = {"name": "r", "statements": [statement], "quantities": {}}
+    claim = {"routes": [route], "decided_by": "r"}
+    assert claims.margin_headline(claim) == "exactly at the threshold"
     (bar,) = _figures.bars(route)
     assert bar.words.endswith("needed at least 0" if words else "needed above 0")
 

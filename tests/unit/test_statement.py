@@ -135,10 +135,10 @@ def test_latex_and_text_come_from_the_hypothesis():
 
 
 def test_letters_shorten_the_text_and_change_nothing_else():
-    h = m * q / 2
+    h = m * q
     long = sp.And(h < 1, m / (1 + sp.sqrt(1 - 2 * h)) <= q)
     short = statement(long, (Q, M), (("h", h), ("l", m / (1 + sp.sqrt(1 - 2 * h)))))
-    assert short.text() == "(h < 1) & (l <= q), where h = m*q/2, l = m/(1 + sqrt(1 - 2*h))"
+    assert short.text() == "(l <= q) & (h < 1), where h = m*q, l = m/(1 + sqrt(1 - 2*h))"
     assert short.tree == statement(long, (Q, M)).tree
     assert short.latex() == statement(long, (Q, M)).latex()
 

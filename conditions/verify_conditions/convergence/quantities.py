@@ -35,9 +35,7 @@ S0 = quantity(
     "ones for a trained outer bias", latex="s_0",
 )  # fmt: skip
 B = quantity("b", "Lipschitz constant of the features on the ball of radius R", latex="b")
-LAST_TRAINED = fact(
-    "last_trained", "the last layer's weight is trained, and no other layer reads it"
-)
+LAST_TRAINED = fact("last_trained", "the last layer's weight is trained and read by no other layer")
 TAME = fact("tame", "the chain rule holds along every subgradient flow")
 
 # The implicit network ------------------------------------------------------------------------

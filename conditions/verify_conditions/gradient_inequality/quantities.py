@@ -21,9 +21,7 @@ S0 = quantity(
     "s0", "n-th singular value of the features of the last layer on the data, with a column of "
     "ones for a trained outer bias", latex="s_0",
 )  # fmt: skip
-LAST_TRAINED = fact(
-    "last_trained", "the last layer's weight is trained, and no other layer reads it"
-)
+LAST_TRAINED = fact("last_trained", "the last layer's weight is trained and read by no other layer")
 SIGMA = quantity("sigma", "sqrt(lambda_min(J J^T)) at the stored weights", latex=r"\sigma_0")
 BETA = quantity("beta", "Lipschitz constant of J on the ball of radius R", latex=r"\beta")
 B = quantity("b", "Lipschitz constant of the features on the ball of radius R", latex="b")
