@@ -51,8 +51,9 @@ NEWTON_DISTANCE = 2 * Y / (1 + sp.sqrt(1 - 2 * NEWTON_H))
 
 # The implicit network: b of the features [Z; Phi] on the ball ---------------------------------
 
-Q = q.NORM_W.symbol + gamma * R / sp.sqrt(m)  # bound of |gamma/sqrt(m) A| on the ball
-MU = q.MARGIN.symbol - gamma * R / sp.sqrt(m)  # bound of the monotone margin there
+MOVED = sp.Abs(gamma) * R / sp.sqrt(m)  # bound of |gamma/sqrt(m) (A - A0)| on the ball
+Q = q.NORM_W.symbol + MOVED  # bound of |gamma/sqrt(m) A| there
+MU = q.MARGIN.symbol - MOVED  # bound of the monotone margin there
 
 
 def implicit_b(gap: sp.Expr) -> sp.Expr:
