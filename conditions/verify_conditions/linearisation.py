@@ -20,6 +20,7 @@ from verify_conditions.trained_tensors import hidden_roles
 from verify_kernels.forward import enclose_features
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.full_rank.singular_values import enclose_singular_extremes
+from verify_kernels.implicit_relu import ImplicitState, enclose_implicit
 from verify_kernels.residual import Residual, enclose_residual
 from verify_kernels.tangent_kernel import (
     TangentSpectrum,
@@ -30,6 +31,11 @@ from verify_kernels.tangent_kernel import (
 
 class Question(Protocol):
     """A problem of a condition about one network and its data."""
+
+    @property
+    def network(self) -> Any:
+        """As it was read."""
+        ...
 
     @property
     def graph(self) -> Any:
@@ -62,6 +68,18 @@ def residual(problem: Question, effort: Effort, precise: bool) -> Residual:
         f"residual {precise}",
         lambda: enclose_residual(
             problem.graph, problem.inputs, problem.targets, precise=precise,
+            deadline=effort.deadline if precise else math.inf,
+        ),
+    )  # fmt: skip
+    return found
+
+
+def implicit_state(problem: Question, effort: Effort, precise: bool) -> ImplicitState:
+    """Return the enclosures of an implicit network on the data."""
+    found: ImplicitState = problem.once(
+        f"implicit {precise}",
+        lambda: enclose_implicit(
+            problem.network, problem.inputs, problem.targets, precise=precise,
             deadline=effort.deadline if precise else math.inf,
         ),
     )  # fmt: skip

@@ -52,7 +52,8 @@ def fit(condition: str, network: Any, data: Data | None, divisor: Fraction) -> F
     """
     graph = require_family(condition, network)
     if graph is None:
-        shape, outputs = (network.input.dimension,), _readouts(network)
+        shape: tuple[int, ...] = (network.input.dimension,)
+        outputs = _readouts(network)
     else:
         head = graph.nodes[output_layer(condition, graph)]
         shape, outputs = graph.sample_shape, math.prod(head.shape)

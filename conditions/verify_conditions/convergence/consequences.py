@@ -148,7 +148,8 @@ def largest_step(problem: Problem, outcome: RouteOutcome) -> Enclosure | None:
     values = {
         item.symbol: outcome.evidence[str(item.symbol)].enclosure() for item in statement.quantities
     }
-    facts = {item.symbol: outcome.evidence[str(item.symbol)].value for item in statement.facts}
+    known = {item.symbol: outcome.evidence[str(item.symbol)].value for item in statement.facts}
+    facts = {symbol: value for symbol, value in known.items() if isinstance(value, Truth)}
     start = Start(*(values[symbol].hi_float for symbol in (fm.r, fm.sigma, fm.J)))
     beta, radius = values[fm.beta].hi_float, values[fm.R].hi_float
     proposed = propose_largest(start, beta, radius) / float(problem.scale)

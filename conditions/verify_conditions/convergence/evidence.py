@@ -20,7 +20,7 @@ from verify_conditions.convergence import quantities as q
 from verify_conditions.convergence.linearisation import Linearisation, linearisation
 from verify_conditions.convergence.problem import Problem
 from verify_conditions.convergence.search import Step, propose_radius, propose_step
-from verify_conditions.linearisation import residual, spectrum
+from verify_conditions.linearisation import implicit_state, residual, spectrum
 from verify_conditions.trained_tensors import last_weight_trained, output_roles
 from verify_kernels.activation_analysis import analyse
 from verify_kernels.residual import consistency, newton_step
@@ -233,7 +233,7 @@ def numbers(kind: str, precise: bool, *, descent: bool = False) -> dict[Item, Co
 
 def _implicit_number(item: Quantity, precise: bool) -> Compute:
     def compute(problem: Problem, effort: Effort) -> Evidence:
-        state = ln.implicit_state(problem, effort, precise)
+        state = implicit_state(problem, effort, precise)
         return ln.implicit_numbers(problem, state)[item.symbol]
 
     return compute

@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from typing import cast
 
 import sympy as sp
 
@@ -21,13 +22,15 @@ from verify_conditions.convergence import formulas as fm
 from verify_conditions.convergence import quantities as q
 from verify_conditions.convergence.problem import Problem
 from verify_conditions.convergence.search import Start
+from verify_conditions.dense_networks import Dense
 from verify_conditions.linearisation import (
+    implicit_state,
     residual,
     root,
     smallest_of_features,
     spectrum,
 )
-from verify_kernels.implicit_relu import ImplicitState, enclose_implicit
+from verify_kernels.implicit_relu import ImplicitState
 from verify_kernels.jacobian_lipschitz import (
     lipschitz_of_features,
     lipschitz_of_jacobian,
@@ -79,23 +82,16 @@ def linearisation(problem: Problem, effort: Effort, kind: str, precise: bool) ->
     return found
 
 
-def implicit_state(problem: Problem, effort: Effort, precise: bool) -> ImplicitState:
-    """Return the enclosures of an implicit network on the data."""
-    found: ImplicitState = problem.once(
-        f"implicit {precise}",
-        lambda: enclose_implicit(
-            problem.network, problem.inputs, problem.targets, precise=precise,
-            deadline=effort.deadline if precise else math.inf,
-        ),
-    )  # fmt: skip
-    return found
+def _dense(problem: Problem) -> Dense:
+    """The routes that need it apply to no other network."""
+    return cast(Dense, problem.dense)
 
 
 def pattern_radius_of(problem: Problem, precise: bool) -> Evidence:
     """Return R_pat."""
     found: Evidence = problem.once(
         f"pattern radius {precise}",
-        lambda: pattern_radius(problem.dense, problem.inputs, precise=precise),
+        lambda: pattern_radius(_dense(problem), problem.inputs, precise=precise),
     )
     return found
 
@@ -127,8 +123,8 @@ def _tangent(problem: Problem, effort: Effort, kind: str, precise: bool) -> Line
 
     def constant(radius: Fraction) -> Evidence:
         if kind == PATTERN:
-            return pattern_lipschitz(problem.dense, problem.inputs, precise=precise)
-        return lipschitz_of_jacobian(problem.dense, problem.inputs, radius, precise=precise)
+            return pattern_lipschitz(_dense(problem), problem.inputs, precise=precise)
+        return lipschitz_of_jacobian(_dense(problem), problem.inputs, radius, precise=precise)
 
     return Linearisation(
         residual(problem, effort, precise).norm, smallest,
@@ -140,7 +136,7 @@ def _features(problem: Problem, effort: Effort, kind: str, precise: bool) -> Lin
     smallest = smallest_of_features(problem, effort, precise)
 
     def constant(radius: Fraction) -> Evidence:
-        return lipschitz_of_features(problem.dense, problem.inputs, radius, precise=precise)
+        return lipschitz_of_features(_dense(problem), problem.inputs, radius, precise=precise)
 
     return Linearisation(
         residual(problem, effort, precise).norm, smallest,

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from verify.errors import SettingsError
-from verify.network import Data, Feedforward, Graph, Run, TwoLayer
+from verify.network import Data, Graph, Run
 from verify_conditions.convergence.declared import NAME, Declared, read
+from verify_conditions.dense_networks import Dense, dense_of
 from verify_conditions.regression import fit, require_family
 from verify_kernels.forward.inputs import Inputs
 
@@ -66,10 +67,9 @@ class Problem:
         return self.declared.scale(self.n)
 
     @cached_property
-    def dense(self) -> TwoLayer | Feedforward | None:
+    def dense(self) -> Dense | None:
         """The network if it is fully connected and ties no tensors."""
-        fits = isinstance(self.network, TwoLayer | Feedforward)
-        return self.network if fits and not (self.graph and self.graph.ties) else None
+        return dense_of(self.network, self.graph)
 
     @property
     def trained(self) -> frozenset[str]:

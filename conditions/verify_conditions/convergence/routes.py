@@ -3,58 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from verify.condition import Effort, Route
-from verify.network import Feedforward, TwoLayer
 from verify.statement import Statement
-from verify.verdict import Truth
 from verify_conditions.convergence import evidence as ev
 from verify_conditions.convergence import linearisation as ln
 from verify_conditions.convergence import statements as st
 from verify_conditions.convergence.problem import DESCENT, EXISTENCE, FLOW, Problem
-from verify_kernels.activation_analysis import analyse
+from verify_conditions.dense_networks import NOT_DENSE, not_piecewise_linear, not_smooth
 
 Applies = Callable[[Problem], str | None]
-_DENSE = "Lipschitz constants are derived for fully connected networks without tied tensors"
-_EXPLICIT = "this is an implicit network"
-_WIDEST = 2  # layers of the pattern-stable version
 
 
 def _explicit(problem: Problem) -> str | None:
     """Why no theorem about explicit networks speaks here, if so."""
     if problem.graph is None:
-        return _EXPLICIT
-    return None if problem.dense is not None else _DENSE
+        return "this is an implicit network"
+    return None if problem.dense is not None else NOT_DENSE
 
 
 def _smooth(problem: Problem) -> str | None:
-    unfit = _explicit(problem)
-    if unfit is not None:
-        return unfit
-    for activation in _activations(problem):
-        if analyse(activation).sup_abs(2).finite is not Truth.PROVED:
-            return f"the second derivative of {activation} is not bounded or does not exist"
-    return None
-
-
-def _activations(problem: Problem) -> tuple:
-    network = problem.dense
-    if isinstance(network, TwoLayer):
-        return (network.activation,)
-    return network.activations if isinstance(network, Feedforward) else ()
-
-
-_PIECES = ("relu", "leaky_relu", "abs", "hardtanh", "relu6")
+    return _explicit(problem) or not_smooth(problem.dense)
 
 
 def _piecewise(problem: Problem) -> str | None:
-    unfit = _explicit(problem)
-    if unfit is not None:
-        return unfit
-    found = _activations(problem)
-    if len(found) + 1 != _WIDEST or found[0].name not in _PIECES:
-        return "is derived for one hidden layer with a piecewise linear activation"
-    return None
+    return _explicit(problem) or not_piecewise_linear(problem.dense)
 
 
 def _implicit(problem: Problem) -> str | None:
@@ -100,7 +74,7 @@ def _theorem(
         KINDS[name + suffix] = (kind, precise)
         named = ev.numbers(kind, precise, descent=descent)
         bound = ev.bindings(statement.about, named, name + suffix)
-        cost = "expensive" if precise else "cheap"
+        cost: Literal["cheap", "expensive"] = "expensive" if precise else "cheap"
         fits = _worth_it(applies, kind) if precise else applies
         return Route(name + suffix, title + words, goal, (statement,), bound, cost, fits)
 
@@ -133,12 +107,12 @@ ROUTES: tuple[Route, ...] = (
               _implicit),
     *_theorem("implicit-monotone", "Theorem I: monotone state weight", FLOW,
               st.THEOREM_I_MONOTONE, ln.MONOTONE, _implicit),
-    *_theorem("pattern-flow", "stable activation patterns", FLOW, st.PATTERN_FLOW, ln.PATTERN,
-              _piecewise),
+    *_theorem("pattern-flow", "Theorem A: stable activation patterns", FLOW, st.PATTERN_FLOW,
+              ln.PATTERN, _piecewise),
     *_theorem("descent", "Theorem B: tangent kernel", DESCENT, st.THEOREM_B, ln.TANGENT, _smooth,
               descent=True),
-    *_theorem("pattern-descent", "stable activation patterns", DESCENT, st.PATTERN_DESCENT,
-              ln.PATTERN, _piecewise, descent=True),
+    *_theorem("pattern-descent", "Theorem B: stable activation patterns", DESCENT,
+              st.PATTERN_DESCENT, ln.PATTERN, _piecewise, descent=True),
     _newton(False),
     _newton(True),
 )  # fmt: skip

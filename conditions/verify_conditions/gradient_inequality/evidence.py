@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
@@ -18,9 +17,15 @@ from verify.verdict import Truth, conjunction
 from verify_conditions.gradient_inequality import quantities as q
 from verify_conditions.gradient_inequality import statements as st
 from verify_conditions.gradient_inequality.problem import Problem
-from verify_conditions.linearisation import residual, root, smallest_of_features, spectrum
+from verify_conditions.linearisation import (
+    implicit_state,
+    residual,
+    root,
+    smallest_of_features,
+    spectrum,
+)
 from verify_conditions.trained_tensors import last_weight_trained
-from verify_kernels.implicit_relu import ImplicitState, enclose_implicit
+from verify_kernels.implicit_relu import ImplicitState
 from verify_kernels.jacobian_lipschitz import (
     lipschitz_of_features,
     lipschitz_of_jacobian,
@@ -60,18 +65,6 @@ def bindings(about: Sequence[Item], precise: bool, *, pattern: bool = False) -> 
 def exactly(value: Fraction, how: str = "as declared") -> Evidence:
     """Return the evidence of a rational number."""
     return Evidence(Enclosure.outward(value, value), how=how)
-
-
-def implicit_state(problem: Problem, effort: Effort, precise: bool) -> ImplicitState:
-    """Return the enclosures of an implicit network on the data."""
-    found: ImplicitState = problem.once(
-        f"implicit {precise}",
-        lambda: enclose_implicit(
-            problem.network, problem.inputs, problem.targets, precise=precise,
-            deadline=effort.deadline if precise else math.inf,
-        ),
-    )  # fmt: skip
-    return found
 
 
 def population(problem: Problem, effort: Effort) -> Population:

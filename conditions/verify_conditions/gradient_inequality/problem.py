@@ -12,7 +12,8 @@ import numpy as np
 
 from verify.condition import NotApplicable
 from verify.errors import InputError, SettingsError
-from verify.network import Data, Feedforward, Graph, Run, TeacherStudent, TwoLayer
+from verify.network import Data, Graph, Run, TeacherStudent
+from verify_conditions.dense_networks import Dense, dense_of
 from verify_conditions.gradient_inequality.declared import (
     BALL,
     NAME,
@@ -87,10 +88,9 @@ class Problem:
         return self.declared.scale(self.inputs.count)
 
     @cached_property
-    def dense(self) -> TwoLayer | Feedforward | None:
+    def dense(self) -> Dense | None:
         """The network if it is fully connected and ties no tensors."""
-        fits = isinstance(self.network, TwoLayer | Feedforward)
-        return self.network if fits and not (self.graph and self.graph.ties) else None
+        return dense_of(self.network, self.graph)
 
     def everywhere(self) -> list[tuple[str, Problem]]:
         """The checked network and, with scope trajectory, the stored checkpoints."""
@@ -131,15 +131,16 @@ def _checkpoints(
     for point in stored:
         if type(point.network) is not type(network):
             raise NotApplicable(f"checkpoint {point.name} is a network of another family")
-        population = isinstance(point.network, TeacherStudent)
-        if population and not _same_teachers(point.network, network):
+        own = None
+        if not isinstance(point.network, TeacherStudent):
+            own = fit(NAME, point.network, data, told.divisor)
+        elif not _same_teachers(point.network, network):
             raise NotApplicable(f"checkpoint {point.name} has other teachers")
-        own = None if population else fit(NAME, point.network, data, told.divisor)
         found.append((point.name, Problem(point.network, told, own)))
     return found
 
 
-def _same_teachers(one: TeacherStudent, other: TeacherStudent) -> bool:
+def _same_teachers(one: TeacherStudent, other: Any) -> bool:
     a, b = one.a_star, other.a_star
     outputs = np.array_equal(a, b) if a is not None and b is not None else a is b
     return np.array_equal(one.teachers, other.teachers) and bool(outputs)

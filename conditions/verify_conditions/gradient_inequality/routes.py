@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from verify.condition import Effort, Route
-from verify.network import Feedforward, TwoLayer
 from verify.statement import Statement
-from verify.verdict import Truth
+from verify_conditions.dense_networks import NOT_DENSE, not_piecewise_linear, not_smooth
 from verify_conditions.gradient_inequality import quantities as q
 from verify_conditions.gradient_inequality import statements as st
 from verify_conditions.gradient_inequality.declared import BALL, TRAJECTORY
@@ -21,12 +19,9 @@ from verify_conditions.gradient_inequality.problem import (
     POINTS,
     Problem,
 )
-from verify_kernels.activation_analysis import analyse
 
 Applies = Callable[[Problem], str | None]
 _POPULATION = "is about losses on data"
-_DENSE = "Lipschitz constants are derived for fully connected networks without tied tensors"
-_PIECES = ("relu", "leaky_relu", "abs", "hardtanh", "relu6")
 
 
 def _on_data(problem: Problem) -> str | None:
@@ -45,34 +40,15 @@ def _ball(problem: Problem) -> str | None:
         return unfit
     if problem.declared.scope != BALL:
         return "no radius is declared"
-    return None if problem.dense is not None else _DENSE
-
-
-def _activations(problem: Problem) -> tuple[Any, ...]:
-    network = problem.dense
-    if isinstance(network, TwoLayer):
-        return (network.activation,)
-    return network.activations if isinstance(network, Feedforward) else ()
+    return None if problem.dense is not None else NOT_DENSE
 
 
 def _smooth_ball(problem: Problem) -> str | None:
-    unfit = _ball(problem)
-    if unfit is not None:
-        return unfit
-    for activation in _activations(problem):
-        if analyse(activation).sup_abs(2).finite is not Truth.PROVED:
-            return f"the second derivative of {activation} is not bounded or does not exist"
-    return None
+    return _ball(problem) or not_smooth(problem.dense)
 
 
 def _piecewise_ball(problem: Problem) -> str | None:
-    unfit = _ball(problem)
-    if unfit is not None:
-        return unfit
-    found = _activations(problem)
-    if len(found) != 1 or found[0].name not in _PIECES:
-        return "is derived for one hidden layer with a piecewise linear activation"
-    return None
+    return _ball(problem) or not_piecewise_linear(problem.dense)
 
 
 def _run(problem: Problem) -> str | None:
