@@ -189,6 +189,10 @@ def _step(problem: Problem, effort: Effort, kind: str, precise: bool) -> Evidenc
     return Evidence(Enclosure(rounded, rounded), how="chosen for the best certified contraction")
 
 
+def _chosen(problem: Problem) -> str:
+    return "chosen" if problem.declared.radius is None else "as declared"
+
+
 def numbers(kind: str, precise: bool, *, descent: bool = False) -> dict[Item, Compute]:
     """Return how the numbers of a theorem are computed.
 
@@ -214,7 +218,7 @@ def numbers(kind: str, precise: bool, *, descent: bool = False) -> dict[Item, Co
 
     found: dict[Item, Compute] = {
         q.RESIDUAL: lambda problem, effort: here(problem, effort).residual,
-        q.RADIUS: lambda problem, effort: exactly(radius(problem, effort), "chosen"),
+        q.RADIUS: lambda problem, effort: exactly(radius(problem, effort), _chosen(problem)),
         q.SCALE: lambda problem, effort: exactly(problem.scale),
         q.NORM_J: norm,
         q.STEP: lambda problem, effort: _step(problem, effort, kind, precise),
@@ -276,7 +280,7 @@ def newton_numbers(precise: bool) -> dict[Item, Compute]:
     tangent = numbers(ln.TANGENT, precise)
     return tangent | {
         q.NEWTON: step,
-        q.RADIUS: lambda problem, effort: exactly(radius(problem, effort), "chosen"),
+        q.RADIUS: lambda problem, effort: exactly(radius(problem, effort), _chosen(problem)),
         q.BETA: lambda problem, effort: linearisation(
             problem, effort, ln.TANGENT, precise
         ).lipschitz(radius(problem, effort)),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from fractions import Fraction
 from typing import Any
 
@@ -116,16 +118,23 @@ def _ball(problem: Problem) -> tuple[Any, Any, Fraction]:
     return problem.dense, problem.inputs, problem.declared.radius or Fraction(0)
 
 
+def _upper_end(found: Evidence) -> Evidence:
+    """Return the constant that is proved: a number above a Lipschitz constant is one."""
+    top = found.enclosure().hi
+    return found if top == math.inf else replace(found, value=Enclosure(top, top))
+
+
 def _lipschitz(problem: Problem, effort: Effort, precise: bool) -> Evidence:
-    return lipschitz_of_jacobian(*_ball(problem), precise=precise)
+    return _upper_end(lipschitz_of_jacobian(*_ball(problem), precise=precise))
 
 
 def _pattern_lipschitz(problem: Problem, effort: Effort, precise: bool) -> Evidence:
-    return pattern_lipschitz(problem.dense, problem.inputs, precise=precise)  # type: ignore[arg-type]
+    dense: Any = problem.dense
+    return _upper_end(pattern_lipschitz(dense, problem.inputs, precise=precise))
 
 
 def _feature_lipschitz(problem: Problem, effort: Effort, precise: bool) -> Evidence:
-    return lipschitz_of_features(*_ball(problem), precise=precise)
+    return _upper_end(lipschitz_of_features(*_ball(problem), precise=precise))
 
 
 def _pattern_radius(problem: Problem, effort: Effort, precise: bool) -> Evidence:
