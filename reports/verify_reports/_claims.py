@@ -134,17 +134,17 @@ def margins(route: Record) -> Iterator[Record]:
 def not_by_choice(route: Record, found: Sequence[Record]) -> list[Record]:
     """Return the margins without those that are left because a quantity was chosen to leave them.
 
-    That a chosen radius is a little above the length that it has to contain says nothing.
+    That a chosen radius is a little above the length that it has to contain says nothing, nor that
+    a declared step is positive.
     """
-    chosen = {
-        clean(item["latex"])
-        for item in route["quantities"].values()
-        if clean(item["how"]).startswith("chosen")
-    }
+    found_how = [(clean(q["latex"]), clean(q["how"])) for q in route["quantities"].values()]
+    chosen = {latex for latex, how in found_how if how.startswith("chosen")}
+    declared = {latex for latex, how in found_how if how == "as declared"}
 
     def is_free(margin: Record) -> bool:
         sides = {side.strip() for side in _COMPARED.split(margin["relation"])}
-        return not sides & chosen or not _numbers.ends(margin)[0] > 0
+        told = sides & chosen or (sides & declared and "0" in sides)
+        return not told or not _numbers.ends(margin)[0] > 0
 
     return [margin for margin in found if is_free(margin)] or list(found)
 

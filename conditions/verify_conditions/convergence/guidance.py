@@ -1,8 +1,11 @@
-"""What would make a theorem fire: how far the residual is from its threshold, and why."""
+"""What a proof says in numbers; else how far the residual is from where a theorem applies."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+
+import numpy as np
 
 from verify.condition import Effort, RouteOutcome
 from verify.verdict import Truth
@@ -15,26 +18,55 @@ from verify_conditions.convergence.consequences import (
 )
 from verify_conditions.convergence.declared import NAME
 from verify_conditions.convergence.linearisation import linearisation
-from verify_conditions.convergence.problem import Problem, goal_of
+from verify_conditions.convergence.problem import DESCENT, Problem, goal_of
 from verify_conditions.convergence.routes import KINDS
 from verify_conditions.convergence.search import propose_threshold
 from verify_conditions.reproduction import rounded_down, rounded_up
 
 _DIGITS = 2
+_WELL_TRAINED = 0.01  # of the norm of the targets
+_WELL_CONDITIONED = 100  # ||J||/sigma
 
 
 def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort) -> list[str]:
-    """Return sentences: the residual to train to, and what dominates h."""
+    """Return sentences: distance and rate, or the residual to train to, and what dominates h."""
     goal = goal_of(problem)
     own = [o for o in outcomes if o.route.goal == goal and o.applies]
-    if any(o.truth is Truth.PROVED for o in own if o.route.direction == "sufficient"):
-        return []
+    proved = [o for o in own if o.truth is Truth.PROVED and o.route.direction == "sufficient"]
+    if proved:
+        return _descends(problem, proved) if goal == DESCENT else _flows(problem, proved)
     if any(o.truth is Truth.REFUTED for o in outcomes if o.route.direction == "necessary"):
         return _instead(outcomes)
     spoken = [o for o in own if o.route.direction == "sufficient" and speaks(o)]
     if not spoken:
         return _singular(problem)
     return _smaller_step(problem, spoken) or _threshold(problem, spoken, effort)
+
+
+def _flows(problem: Problem, proved: Sequence[RouteOutcome]) -> list[str]:
+    """Say where the flow ends and how fast, by the theorem with the shortest path."""
+
+    def length(outcome: RouteOutcome) -> float:
+        return value_of(fm.length(*numbers_of(outcome)), outcome, problem).hi_float
+
+    best = min(proved, key=length)
+    rate = value_of(fm.rate(*numbers_of(best)), best, problem).lo_float
+    return [
+        f"the whole path of the flow is at most {rounded_up(length(best), _DIGITS)} long and ends "
+        f"at weights with zero loss; ||r(t)|| <= exp(-{rounded_down(rate, _DIGITS)} t) ||r(0)|| on "
+        f"the way ({best.route.title})"
+    ]
+
+
+def _descends(problem: Problem, proved: Sequence[RouteOutcome]) -> list[str]:
+    best = proved[0]
+    length = value_of(fm.DESCENT_LENGTH, best, problem).hi_float
+    factor = value_of(fm.CONTRACTION, best, problem).hi_float
+    return [
+        f"the whole path is at most {rounded_up(length, _DIGITS)} long and ends at weights with "
+        f"zero loss; every step multiplies ||r|| by at most {rounded_up(factor, 6)} "
+        f"({best.route.title})"
+    ]
 
 
 def _instead(outcomes: Sequence[RouteOutcome]) -> list[str]:
@@ -57,7 +89,7 @@ def _smaller_step(problem: Problem, spoken: Sequence[RouteOutcome]) -> list[str]
 
 
 def _threshold(problem: Problem, spoken: Sequence[RouteOutcome], effort: Effort) -> list[str]:
-    """Say how far to train for the theorem that is nearest to firing."""
+    """Say how far to train for the theorem that is nearest to applying."""
     found = []
     for outcome in spoken:
         kind, precise = KINDS[outcome.route.name]
@@ -68,26 +100,34 @@ def _threshold(problem: Problem, spoken: Sequence[RouteOutcome], effort: Effort)
     value, h, best = max(found, key=lambda one: one[0])
     if not value > 0:
         return []
+    _, smallest, _ = numbers_of(best)
     told = [
         f"train until ||r|| < {rounded_down(value, _DIGITS)}: about there {best.route.title} "
-        f"fires, if sigma stays as it is; here h = {rounded_up(h, 3)}, and it has to be below 1/2"
+        f"applies, if {smallest} stays as it is; here h = {rounded_up(h, 3)}, and it has to be "
+        "below 1/2"
     ]
-    return told + _dominates(problem, best)
+    return told + _dominates(problem, best, effort)
 
 
-def _dominates(problem: Problem, outcome: RouteOutcome) -> list[str]:
-    """Say which of |r|, sigma and beta is the obstacle, compared with typical proportions."""
-    r, smallest, lipschitz = numbers_of(outcome)
-    size, low, beta = (
-        value_of(part, outcome, problem).hi_float for part in (r, smallest, lipschitz)
-    )
+def _dominates(problem: Problem, outcome: RouteOutcome, effort: Effort) -> list[str]:
+    """Say what h is made of, and which part is far from what a well trained network has."""
+    letters = numbers_of(outcome)
+    size, low, high = (value_of(part, outcome, problem).hi_float for part in letters)
     per_output = size / (problem.n * problem.outputs) ** 0.5
-    told = f"||r|| <= {size:.3g} ({per_output:.2g} an output), sigma >= {low:.3g}, "
-    told += f"Lipschitz constant <= {beta:.3g}"
-    if low < beta / 100:
-        return [f"{told}: the small sigma dominates h; more width, or data that are better told "
-                "apart, raise it"]  # fmt: skip
-    return [f"{told}: the residual dominates h"]
+    kind, precise = KINDS[outcome.route.name]
+    norm = linearisation(problem, effort, kind, precise).start().norm
+    name = str(letters[1])
+    if size > _WELL_TRAINED * float(np.linalg.norm(problem.targets)):
+        why = "the residual dominates, so train on"
+    elif low < norm / _WELL_CONDITIONED < math.inf:
+        why = f"{name} is small beside ||J|| = {norm:.3g}; more width, or samples that are less " \
+              "alike, raise it"  # fmt: skip
+    else:
+        why = "the Lipschitz constant dominates; smaller weights and fewer layers lower it"
+    return [
+        f"h is the Lipschitz constant, about {high:.3g}, times ||r||, about {size:.3g} (root mean "
+        f"square {per_output:.2g}), over {name}^2 with {name} about {low:.3g}: {why}"
+    ]
 
 
 def _singular(problem: Problem) -> list[str]:
