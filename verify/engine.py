@@ -48,6 +48,9 @@ def check(
         provenance: what is known of the file (``file``, ``sha256``, ``format``).
         progress: called with the name of each route before it is tried.
 
+    A condition that is not named, and of which nothing is declared, is not applicable where it
+    needs a declaration; its certificate says which. If no condition can speak, that is an error.
+
     Raises:
         SettingsError: an unknown condition or setting, or a required one is missing.
         BackendError: the backend failed its self-test; nothing is certified.
@@ -61,13 +64,28 @@ def check(
                 f"--condition: expected one of {', '.join(sorted(installed))}, but got {name!r}"
             )
     _refuse_unknown_settings(settings or {}, installed)
-    return [
-        _check_one(
-            installed[name], network, data, run, _settings_of(name, settings or {}),
-            effort or Effort(), provenance or {}, progress,
-        )
-        for name in names
-    ]  # fmt: skip
+    found: list[Certificate] = []
+    missing: list[SettingsError] = []
+    for name in names:
+        started, own = time.perf_counter(), _settings_of(name, settings or {})
+        try:
+            problem: Any = installed[name].prepare(network, data, run, own)
+        except NotApplicable as reason:
+            problem = reason
+        except SettingsError as error:
+            if conditions is not None or own:
+                raise
+            missing.append(error)
+            problem = NotApplicable(f"nothing is declared for it, and it asks: {error}")
+        found.append(
+            _certified(
+                installed[name], problem, network, data, run, own, effort or Effort(),
+                provenance or {}, progress, started,
+            )
+        )  # fmt: skip
+    if missing and all(one.verdict is Verdict.NOT_APPLICABLE for one in found):
+        raise missing[0]
+    return found
 
 
 def _refuse_unknown_settings(
@@ -86,8 +104,9 @@ def _settings_of(name: str, settings: Mapping[str, str]) -> dict[str, str]:
     return {key[len(prefix) :]: value for key, value in settings.items() if key.startswith(prefix)}
 
 
-def _check_one(
+def _certified(
     condition: Condition,
+    problem: Any,
     network: Any,
     data: Any,
     run: Any,
@@ -95,13 +114,13 @@ def _check_one(
     effort: Effort,
     provenance: Mapping[str, str],
     progress: Progress | None,
+    started: float,
 ) -> Certificate:
-    started = time.perf_counter()
-    try:
-        problem = condition.prepare(network, data, run, settings)
-    except NotApplicable as reason:
-        judgement = Judgement(condition, Verdict.NOT_APPLICABLE, condition.goals[0], str(reason))
-        outcomes: list[RouteOutcome] = []
+    """Return the certificate of a prepared problem, or of the reason why there is none."""
+    outcomes: list[RouteOutcome] = []
+    if isinstance(problem, NotApplicable):
+        goal = condition.goals[0]
+        judgement = Judgement(condition, Verdict.NOT_APPLICABLE, goal, str(problem))
     else:
         outcomes = _try_routes(condition, problem, effort, progress)
         judgement = _judge(condition, problem, outcomes, effort)
