@@ -90,11 +90,11 @@ class ScaledNorms:
         """Bound ||diag(s) X||_2 by one symmetric product and one Cholesky factorisation.
 
         Error bound:
-            A = fl(diag(s) X) is within 2u N of diag(s) X, N >= ||A||_F + 2^-511 sqrt(n D) rounded
-            upward (which pays for underflow), and max s ||rad||_F of the samples. The Gram matrix
-            of A is off by gamma_{r+1} ||A||_F^2 in the spectral norm, r the longer side of X, where
-            2^-900 < ||A||_F^2 < 2^900 (then u ||A||_F^2 pays for underflow); a Cholesky factor of
-            c - delta - G proves lambda_max(A^T A) < c, the defect of the factorisation in delta.
+            With A = fl(diag(s) X) and G = fl(A^T A), or A A^T, and r terms in its sums, G is off
+            from that of diag(s) X by gamma_{r+5} ||A||_F^2 in the spectral norm: r for the sum,
+            three for the two rounded factors in terms of |A|, and, as 2^-900 < ||A||_F^2 < 2^900,
+            two for all underflow. A Cholesky factor of c - delta - G proves lambda_max < c with the
+            defect of the factorisation in delta; then max s ||rad||_F of the samples is added.
 
         Args:
             scale: s >= 0, finite, exact.
@@ -103,14 +103,10 @@ class ScaledNorms:
         """
         A = self.wide * (scale[:, None] if self.scales_rows else scale[None, :])
         squares = sum_squares_up(A)
-        frobenius = sqrt_up(squares)
         if not (math.isfinite(squares) and 2.0**-900 < squares < 2.0**900):
             return cap
-        lost = add_up(
-            mul_up(2.0 * U, frobenius, 1.0 + 4.0 * U),
-            mul_up(float(scale.max()), self.radius),
-        )
-        error = mul_up(gamma(A.shape[0] + 1), squares)
+        lost = mul_up(float(scale.max()), self.radius)
+        error = mul_up(gamma(A.shape[0] + 5), squares)
         negative = self.backend.gram(A, -1.0)
         enough = down(goal - lost)
         if (
@@ -124,13 +120,22 @@ class ScaledNorms:
             square = up(estimate * claim)
             bound = add_up(sqrt_up(square), lost)
             if not bound < cap:
-                return min(cap, add_up(frobenius, lost))
+                return cap
             if self._is_below(negative, square, error):
                 return bound
-        return min(cap, add_up(frobenius, lost))
+        return cap
 
     def tight(self, scale: Array, cap: float) -> float:
-        """Bound ||diag(s) X||_2 with the tightest method; the error terms are those of `close`."""
+        """Bound ||diag(s) X||_2 by the enclosure of a spectral norm.
+
+        Error bound:
+            A = fl(diag(s) X) is within 2u N of diag(s) X, N >= ||A||_F + 2^-511 sqrt(n D) rounded
+            upward, which pays for underflow; and max s ||rad||_F of the samples.
+
+        Args:
+            scale: s >= 0, finite, exact.
+            cap: a bound that is known.
+        """
         A = self.wide * (scale[:, None] if self.scales_rows else scale[None, :])
         if not np.isfinite(A).all():
             return cap

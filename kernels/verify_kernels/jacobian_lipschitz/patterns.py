@@ -20,7 +20,7 @@ from verify.errors import InputError
 from verify.evidence import Evidence
 from verify.network.activation import Activation
 from verify.verdict import Truth
-from verify_kernels._rounding import Array, down_array, gamma, tau, up_array
+from verify_kernels._rounding import Array, down_array, gamma, up_array
 from verify_kernels.activation_analysis import analyse
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.forward.radii import plus, row_norms, times
@@ -76,8 +76,8 @@ def pattern_radius(network: Network, inputs: Inputs, *, precise: bool = False) -
         continuous and for deeper networks.
 
     Error bound:
-        the exclusion of candidates uses |fl(X~ W^T) - p|_ik <= gamma_{D+2} ||x~_i|| ||w_k|| +
-        tau_D + ||rad_i|| ||w_k||.
+        the exclusion of candidates uses |fl(X~ W^T) - p|_ik <= (gamma_{D+2} ||x~_i|| + ||rad_i||)
+        ||w_k||; the computed norms are at least sqrt(4 D omega), which pays for underflow.
 
     Raises:
         InputError: no sample, or samples of another size.
@@ -181,8 +181,7 @@ def _distances(X: MatrixEnclosure, W: Array, kinks: tuple[Enclosure, ...]) -> tu
         slip = times(gamma(D + 2), rows)
         if X.rad is not None:
             slip = plus(slip, row_norms(X.rad))
-        under = tau(D, float(np.abs(X.mid).max()), float(np.abs(W).max()))
-        away = plus(times(slip[:, None], weights[None, :]), under)
+        away = times(slip[:, None], weights[None, :])
         low, high = np.full(mid.shape, np.inf), np.full(mid.shape, np.inf)
         for kink in kinks:
             left, right = kink.lo_float, kink.hi_float

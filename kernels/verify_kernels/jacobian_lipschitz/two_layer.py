@@ -27,7 +27,7 @@ import numpy as np
 
 from verify.enclosure import Enclosure
 from verify.network.activation import Activation
-from verify_kernels._rounding import Array, gamma, tau
+from verify_kernels._rounding import Array, gamma
 from verify_kernels.forward.inputs import Inputs
 from verify_kernels.forward.radii import plus, root, row_norms, times
 from verify_kernels.jacobian_lipschitz import two_layer_balls
@@ -107,8 +107,9 @@ def two_layer_refined(
         with ||diag(s) X~|| <= max(s) ||X~||.
 
     Error bound:
-        |fl(X~ W^T) - p|_ik <= gamma_{D+2} ||x~_i|| ||w_k|| + tau_D + ||rad_i|| ||w_k||, added to
-        R ||x~_i||; suprema by interval arithmetic; norms as in `ScaledNorms.close`.
+        |fl(X~ W^T) - p|_ik <= gamma_{D+2} ||x~_i|| ||w_k|| + ||rad_i|| ||w_k||, added to R ||x~_i||
+        (the computed norms are at least sqrt(4 D omega), which pays for underflow); suprema by
+        interval arithmetic; norms as in `ScaledNorms.close`.
 
     Raises:
         InputError: as `two_layer_simple`.
@@ -193,15 +194,19 @@ class _Known:
         return larger_root(self.scaled.tight(flat, p), min(q, float(times(front, behind))))
 
     def _close(self, flat: Array, curved: Array, p: float, q: float, best: float) -> float:
-        """Lower p, and q where that is not enough to fall below the best."""
-        p = self.scaled.close(flat, p, _room(best, q))
-        bound = larger_root(p, q)
-        if bound <= best:
-            return bound
+        """Lower p and q, the larger one first, until they are known to be below the best."""
         spread = root(curved)
         front = float(np.max(times(spread, self.rows)))
-        norm = self.scaled.close(spread, math.inf, 0.0)
-        return larger_root(p, min(q, float(times(front, norm))))
+        for what in ("q", "p") if q > p else ("p", "q"):
+            if what == "p":
+                p = self.scaled.close(flat, p, math.sqrt(_product(best, best - q)))
+            else:
+                goal = (best - _ratio(p * p, best)) * (1.0 - 2.0**-30)
+                norm = self.scaled.close(spread, math.inf, _ratio(goal, front))
+                q = min(q, float(times(front, norm)))
+            if larger_root(p, q) <= best:
+                break
+        return larger_root(p, q)
 
     def _scales(self, part: Any) -> tuple[Array, Array]:
         """Return upper bounds of d1 and of C for some neurons, shape (n, k)."""
@@ -219,8 +224,7 @@ class _Known:
         if self.X.rad is not None:
             slip = plus(slip, row_norms(self.X.rad))
         away = times(slip[:, None], sizes[None, :])
-        under = tau(D, float(np.abs(self.X.mid).max()), float(np.abs(W).max(initial=0.0)))
-        away = plus(away, times(self.R, self.rows)[:, None], under)
+        away = plus(away, times(self.R, self.rows)[:, None])
         with np.errstate(all="ignore"):
             lo, hi = -plus(-mid, away), plus(mid, away)
         known = np.isfinite(lo) & np.isfinite(hi) & np.isfinite(mid)
@@ -247,9 +251,14 @@ def _blocks(m: int, n: int) -> Iterator[slice]:
         yield slice(first, min(m, first + size))
 
 
-def _room(best: float, q: float) -> float:
-    """Return roughly the p at which the root of (p, q) is the best; a hint."""
-    return math.sqrt(max(best * (best - q), 0.0)) * (1.0 - 2.0**-30)
+def _product(a: float, b: float) -> float:
+    """Return a little less than a b, 0 if that is negative; a hint."""
+    return max(a * b, 0.0) * (1.0 - 2.0**-30)
+
+
+def _ratio(a: float, b: float) -> float:
+    """Return roughly a / b, 0 where that is no positive number; a hint."""
+    return a / b if a > 0.0 and b > 0.0 else 0.0
 
 
 def _roots(P: Array, Q: Array) -> Array:
