@@ -84,7 +84,10 @@ def _embeds(given: Any) -> bool:
 def _fractions(given: Any, where: str) -> Any:
     found = np.empty(given.size, dtype=object)
     for k, value in enumerate(given.ravel().tolist()):
-        exact = exact_number(value)
+        try:
+            exact = exact_number(value)
+        except TypeError as error:
+            raise InputError(f"{where}: expected real targets, but got {value!r:.80}") from error
         if not isinstance(exact, Fraction):
             raise InputError(f"{where}: expected finite targets, but got inf or nan")
         found[k] = exact

@@ -323,6 +323,9 @@ def test_time_that_is_over_is_told() -> None:
         ([math.nan], "expected finite targets, but got inf or nan"),
         ([Fraction(1, 3), math.inf], "expected targets of shape"),
         ([1j], "expected real targets, but got complex128"),
+        (np.array(["1"], dtype=object), "expected real targets, but got '1'"),
+        (np.array([None], dtype=object), "expected real targets, but got None"),
+        (np.array([1j], dtype=object), "expected real targets, but got 1j"),
     ],
 )
 def test_targets_that_do_not_fit(targets, told: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from dataclasses import replace
 from fractions import Fraction
@@ -253,6 +254,24 @@ def random_network(rng: np.random.Generator, widths: list[int]) -> Feedforward:
         tuple(rng.integers(-1, 2, out) * 1.0 if rng.random() < 0.4 else None for out, _ in shapes),
         tuple(Activation.parse(str(rng.choice(SIGMAS))) for _ in shapes[1:]),
     )
+
+
+@pytest.mark.parametrize(
+    ("depth", "frozen", "told"),
+    [(9, (), r"is about 1\.55974930580\d*e\+21 times"),
+     (3, ("linear1.weight", "linear2.weight"), r"^output 0 at sample 0 is about 2\.786665453\d* ")],
+)  # fmt: skip
+def test_long_numbers_are_told_in_short(depth: int, frozen, told: str) -> None:
+    """1.1^512 has 8,000 digits; Python refuses to write numbers of more than 4,300."""
+    builder = GraphBuilder()
+    weight = {"weight": ("w", np.array([[1.1]]))}
+    place = builder.add("linear", [builder.input([1])], {}, weight)
+    for _ in range(depth):
+        place = builder.add("activation", [place], {"activation": Activation.parse("square")})
+    graph = builder.build(builder.add("linear", [place], {}, {"weight": ("v", np.array([[1.3]]))}))
+    found = consistency(graph, Inputs.of([[1.0], [1.1]], (1,)), [1.0, 2.0], frozen)
+    assert found.value is Truth.REFUTED
+    assert re.search(told, found.how)
 
 
 def retrained(rng: np.random.Generator, graph, frozen):

@@ -27,10 +27,12 @@ from verify_kernels.structure.laws import Law, law_of
 from verify_kernels.structure.symmetry import Classes, classes_of
 from verify_kernels.tangent_kernel.walk import output_place
 from verify_kernels.targets import Targets
+from verify_kernels.two_layer.balls import ball, precision
 
 WITNESS = "unreachable-targets"
 _WHERE = "consistency"
 _HOMOGENEOUS = ("relu", "leaky_relu", "identity", "abs")
+_LONG = 2**64
 _NO_CLASH = "no two samples are tied together by the architecture against their targets"
 
 
@@ -191,7 +193,7 @@ def _fixed(reads: _Reads, y: Targets) -> Evidence | None:
     for i, row in enumerate(values):
         for o, (value, target) in enumerate(zip(row, y.row(i), strict=True)):
             if value != target:
-                how = f"output {o} at sample {i} is {value} whatever is trained"
+                how = f"output {o} at sample {i} is {_shown(value)} whatever is trained"
                 return _refuted("fixed output", [i], o, y, how)
     return None
 
@@ -256,9 +258,17 @@ def _told(law: Law, samples: list[int], mine: Fraction, theirs: Fraction) -> str
         return f"{_words(law)}, so the output is 0 at sample {samples[0]}, and its target is not"
     k, j = samples
     return (
-        f"{_words(law)}, so the output at sample {k} is {theirs / mine} times that at sample {j}, "
-        f"and the targets are not"
+        f"{_words(law)}, so the output at sample {k} is {_shown(theirs / mine)} times that at "
+        f"sample {j}, and the targets are not"
     )
+
+
+def _shown(value: Fraction) -> str:
+    """Return a number for a person: exactly if it is short, else to 20 digits."""
+    if max(abs(value.numerator), value.denominator) < _LONG:
+        return str(value)
+    with precision(128):
+        return f"about {ball(value).str(20, radius=False)}"
 
 
 def _refuted(reason: str, samples: list[int], o: int, y: Targets, how: str) -> Evidence:
