@@ -149,10 +149,21 @@ def flow_radius(problem: Problem, effort: Effort, kind: str, precise: bool) -> F
     )
 
 
+_SHORTER = 0.98  # the enclosures of floats are far narrower
+
+
 def least_h(problem: Problem, effort: Effort, kind: str) -> float:
-    """Return about the least h that the enclosures in floats leave possible at that radius."""
+    """Return about the least h that the enclosures in floats leave possible at that radius.
+
+    An implicit network whose numbers are enclosed and that is not well posed on a ball smaller
+    than any path has none.
+    """
     found = linearisation(problem, effort, kind, precise=False)
     r, smallest = found.residual.enclosure().lo_float, found.smallest.enclosure().hi_float
+    if kind in (ln.IMPLICIT, ln.MONOTONE) and found.smallest.enclosure().lo > 0:
+        shorter = _SHORTER * min(r / smallest, float(problem.declared.radius or math.inf))
+        if shorter > 0.0 and found.lipschitz_float(shorter) == math.inf:
+            return math.inf
     beta = found.lipschitz(flow_radius(problem, effort, kind, precise=False)).enclosure()
     if not (r >= 0.0 and math.isfinite(smallest) and beta.is_bounded and smallest > 0.0):
         return 0.0

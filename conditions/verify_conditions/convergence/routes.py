@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Literal
 
@@ -59,7 +60,11 @@ def _worth_it(applies: Applies, kind: str) -> Applies:
         if found.smallest.enclosure().hi == 0:
             return "the smallest singular value is exactly 0"
         h = ev.least_h(problem, Effort(), kind)
-        return None if h < _HOPELESS else f"h is about {h:.3g}, which no precision brings below 1/2"
+        if h < _HOPELESS:
+            return None
+        if h == math.inf:
+            return "the ball that any path needs is not well posed, in no precision"
+        return f"h is about {h:.3g}, which no precision brings below 1/2"
 
     return fits
 

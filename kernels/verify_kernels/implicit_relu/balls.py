@@ -43,22 +43,32 @@ def refine(task: Task, given: ImplicitState, deadline: float) -> ImplicitState:
     """Return the state enclosed in balls, with the precision raised until it is tight.
 
     Equilibria are solved on their active set and proved by the residual and a modulus, so that
-    no sign is needed; a pre-activation that is exactly 0 leaves only the gradients open.
+    no sign is needed; a pre-activation that is exactly 0 leaves only the gradients open. A pass
+    that would end after the deadline is not begun.
     """
     state = _constants(task, given)
     if not state.moduli:
         return state
+    spent = _seconds(task, state) / 2.0
     for bits in LADDER:
-        if time.monotonic() > deadline:
+        begun = time.monotonic()
+        if begun + 2.0 * spent > deadline:
             break
         with ctx.workprec(bits):
             found = _pass(task, state, deadline)
+        spent = time.monotonic() - begun
         if found is None:
             break
         state = found
         if _is_tight(task, state):
             break
     return state
+
+
+def _seconds(task: Task, state: ImplicitState) -> float:
+    """Return about the seconds of the first pass: two linear systems a sample, and products."""
+    live = np.count_nonzero(state.equilibria.mid, axis=1).astype(float)
+    return float(1e-6 * (task.n + 1) * task.m**2 + 6e-8 * np.sum(live**3))
 
 
 def _constants(task: Task, given: ImplicitState) -> ImplicitState:
