@@ -129,7 +129,8 @@ def smallest_of_features(problem: Question, effort: Effort, precise: bool) -> Ev
         why = given.why_open or "the features are not bounded in binary64"
         return Evidence(Enclosure(0, math.inf), why_open=why)
     smallest, _ = enclose_singular_extremes(given, ones=ones, backend=effort.backend)
-    why = "" if smallest.lo > 0 else "the rank of the features is not proved to be n"
+    is_open = smallest.lo == 0 < smallest.hi
+    why = "the rank of the features is not proved to be n" if is_open else ""
     return Evidence(
         smallest, assumes=given.assumes, how="certified forward pass, Gram matrix", why_open=why
     )

@@ -14,7 +14,7 @@ from verify_reports._shown import MOST_ROWS
 _CANCEL = "Multiply the rows of Z that belong to these samples by the factors and add them up"
 
 
-def _relation(labels: str, factors: str = "coefficients") -> Callable[[Data], Data]:
+def relation(labels: str, factors: str = "coefficients") -> Callable[[Data], Data]:
     """Return what picks the rows of a relation between samples that are shown."""
 
     def derived(data: Data) -> Data:
@@ -36,14 +36,17 @@ KINDS = {
     "merged-samples": Kind(
         "samples {i:number} and {j:number}, which no weights tell apart",
         "Compare the two samples in what the network reads of {after:text}: all numbers are the "
-        "same, so their rows of Z are equal for every choice of the weights.",
+        "same, so their features, outputs and derivatives are equal for every choice of the "
+        "weights.",
     ),
     "sample-relation": Kind(
-        "rows of Z that cancel for every choice of the weights",
-        f"{_CANCEL}: by the symmetry of the network the sum is 0 for every choice of the weights.",
+        "samples that cancel for every choice of the weights",
+        "Multiply the features (or the outputs and their derivatives) at these samples by the "
+        "factors and add them up: by the symmetry of the network the sum is 0 for every choice of "
+        "the weights.",
         table=_FACTORS,
         corner="sample",
-        derived=_relation("samples"),
+        derived=relation("samples"),
     ),
     "polynomial-relation": Kind(
         "rows of Z that cancel for every choice of the weights",
@@ -51,7 +54,7 @@ KINDS = {
         "samples adds up to 0, and the features combine such monomials.",
         table=_FACTORS,
         corner="sample",
-        derived=_relation("rows"),
+        derived=relation("rows"),
     ),
     "monomial-count": Kind(
         "a count of {monomials:number} monomials",
@@ -71,7 +74,7 @@ KINDS = {
         "Multiply the rows of the exact Z by its entries and add them up: every column gives 0.",
         table=_FACTORS,
         corner="sample",
-        derived=_relation("", "vector"),
+        derived=relation("", "vector"),
     ),
     "dependent-columns": Kind(
         "columns of Z that are zero or constant on all samples",

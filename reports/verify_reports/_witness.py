@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from verify.errors import EnclosureError
-from verify_reports import _numbers, _rank_witness, _risk_witness
+from verify_reports import _numbers, _rank_witness, _risk_witness, _training_witness
 from verify_reports._encoded import exact
 from verify_reports._shown import CUT, MOST_ROWS, Shown
 from verify_reports._text import clean, counted, shorten
@@ -138,7 +138,7 @@ def shown(witness: Record) -> Shown:
     What is stored in an unexpected form is shown as it is.
     """
     kind = clean(witness["kind"])
-    for kinds in (_risk_witness.KINDS, _rank_witness.KINDS):
+    for kinds in (_risk_witness.KINDS, _rank_witness.KINDS, _training_witness.KINDS):
         explained = _risk_witness.explained(kind, witness["data"], kinds)
         if explained is not None:
             return explained

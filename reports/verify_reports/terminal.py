@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from io import StringIO
-from itertools import groupby
 from typing import Any
 
 from verify_reports import _claims as claims
@@ -72,7 +71,7 @@ def _table(certificates: Sequence[Certificate], problems: Sequence[tuple[str, st
     )  # fmt: skip
     columns = ["file"] * with_file + ["condition"] * with_name
     for heading in (*columns, "verdict", "strongest route", "margin"):
-        table.add_column(heading, overflow="fold", no_wrap=heading == "verdict")
+        table.add_column(heading, overflow="fold", no_wrap=heading in ("condition", "verdict"))
     table.add_column("time", justify="right", no_wrap=True)
     for certificate in certificates:
         claim = certificate.claim
@@ -211,16 +210,16 @@ def _sides(console: Any, certificate: Certificate, told: set[str]) -> None:
 def _consequences(console: Any, claim: Record) -> None:
     """Print the numbers, those of one route together; a meaning is told once."""
     told: set[str] = set()
-    for by, items in groupby(claim["consequences"], key=lambda item: item["by"]):
-        lines = []
-        for item in items:
-            how = "" if item["rigorous"] or not item["how"] else f": {clean(item['how'])}"
-            meaning = clean(item["meaning"])
-            what = f" ({meaning})" if meaning and meaning not in told else ""
-            told.add(meaning)
-            lines.append(f"{clean(item['name'])}: {claims.consequence_words(item)}{how}{what}")
-        source = claims.by_words(claim, by)
-        _list(console, f"What follows{f' by {source}' if source else ''}", lines)
+    by_route: dict[str, list[str]] = {}
+    for item in claim["consequences"]:
+        how = "" if item["rigorous"] or not item["how"] else f": {clean(item['how'])}"
+        meaning = clean(item["meaning"])
+        what = f" ({meaning})" if meaning and meaning not in told else ""
+        told.add(meaning)
+        line = f"{clean(item['name'])}: {claims.consequence_words(item)}{how}{what}"
+        by_route.setdefault(claims.by_words(claim, item["by"]), []).append(line)
+    for source, lines in by_route.items():
+        _list(console, f"What follows: {source}" if source else "What follows", lines)
 
 
 def _sample_list(console: Any, samples: Record | None) -> None:

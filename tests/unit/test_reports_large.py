@@ -3,6 +3,7 @@
 import json
 import re
 from copy import deepcopy
+from fractions import Fraction
 from html import unescape
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +13,7 @@ import pytest
 
 from verify.canonical import encode_value
 from verify_reports import _claims as claims
-from verify_reports import _figures, _rank_witness, _witness, html, terminal
+from verify_reports import _figures, _rank_witness, _training_witness, _witness, html, terminal
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "report_certificates.json"
 MEANINGS = ["a holds", "b holds", "c holds", "d holds"]
@@ -175,7 +176,19 @@ DATA: dict[str, dict[str, Any]] = {
     "column-count": {"nodes": ["x", "linear3"], "sizes": [2, 1], "ones": True},
     "left-kernel-vector": {"vector": [0, *range(1, 30)], "ones": True},
     "dependent-columns": {"zero": list(range(20)), "constant": [], "ones": True},
-}
+    "unreachable-targets": {
+        "reason": "equal samples", "samples": [1, 4], "output": 0,
+        "targets": [Fraction(1, 2), Fraction(-3)],
+    },
+    "weight-decay": {
+        "decay": Fraction(1, 100), "sample": 2, "output": 1, "target": Fraction(1, 4)
+    },
+    "few-parameters": {"parameters": 4, "rows": 6},
+    "few-columns": {"columns": 5, "rows": 6},
+    "few-features": {"width": 2, "bias": True, "samples": 9, "outputs": 3},
+    "zero-row": {"sample": 3, "output": 0},
+    "kernel-vector": {"vector": [1, 0, -2]},
+}  # fmt: skip
 
 
 def made(kind: str) -> Any:
@@ -183,7 +196,7 @@ def made(kind: str) -> Any:
     return _witness.shown({"kind": kind, "data": data})
 
 
-@pytest.mark.parametrize("kind", sorted(_rank_witness.KINDS))
+@pytest.mark.parametrize("kind", sorted(_rank_witness.KINDS | _training_witness.KINDS))
 def test_witnesses_about_a_rank_say_what_to_check(kind: str) -> None:
     shown = made(kind)
     assert shown.by_hand
@@ -192,11 +205,31 @@ def test_witnesses_about_a_rank_say_what_to_check(kind: str) -> None:
     assert all(len(row) == len(shown.columns) for row in shown.rows)
 
 
-def test_numbers_of_the_witnesses_about_a_rank() -> None:
-    def lines(kind: str) -> list[str]:
-        shown = made(kind)
-        return [shown.title, *shown.lines(width=200)]
+def lines(kind: str) -> list[str]:
+    shown = made(kind)
+    return [shown.title, *shown.lines(width=200)]
 
+
+def test_numbers_of_the_witnesses_about_training() -> None:
+    assert lines("unreachable-targets")[-2:] == ["     1     1/2", "     4      -3"]
+    assert "about output 0" in lines("unreachable-targets")[1]
+    assert lines("weight-decay")[0] == "a target that is not 0, with weight decay 1/100"
+    assert lines("weight-decay")[1].endswith("The target of sample 2 at output 1 is 1/4.")
+    assert lines("few-parameters")[0] == "4 trained parameters for 6 outputs"
+    assert lines("zero-row")[0] == "the row of J of sample 3 and output 0, which is 0"
+    assert lines("kernel-vector")[-2:] == ["  0   1", "  2  -2"]
+
+
+@pytest.mark.parametrize("reason", ["equal samples", "fixed output", "zero output", "law"])
+def test_every_reason_of_unreachable_targets_is_said_in_words(reason: str) -> None:
+    data = {"reason": reason, "samples": [3], "output": 0, "targets": [Fraction(2)]}
+    coded = {name: encode_value(value, {}, name) for name, value in data.items()}
+    shown = _witness.shown({"kind": "unreachable-targets", "data": coded})
+    assert shown.by_hand
+    assert shown.check.endswith("This is about output 0.")
+
+
+def test_numbers_of_the_witnesses_about_a_rank() -> None:
     assert lines("merged-samples")[0] == "samples 0 and 50, which no weights tell apart"
     assert lines("sample-relation")[-2:] == ["     1       1", "     4      -1"]
     assert lines("polynomial-relation")[-2:] == ["     2       3", "     7      -1"]

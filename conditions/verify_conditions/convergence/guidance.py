@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,7 +16,7 @@ from verify_conditions.convergence.consequences import (
     value_of,
 )
 from verify_conditions.convergence.declared import NAME
-from verify_conditions.convergence.linearisation import linearisation
+from verify_conditions.convergence.linearisation import IMPLICIT, MONOTONE, linearisation
 from verify_conditions.convergence.problem import DESCENT, Problem, goal_of
 from verify_conditions.convergence.routes import KINDS
 from verify_conditions.convergence.search import propose_threshold
@@ -39,7 +38,7 @@ def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort)
         return _instead(outcomes)
     spoken = [o for o in own if o.route.direction == "sufficient" and speaks(o)]
     if not spoken:
-        return _singular(problem)
+        return _shorter_path(problem, own, effort) or _singular(problem, own)
     return _smaller_step(problem, spoken) or _threshold(problem, spoken, effort)
 
 
@@ -109,6 +108,31 @@ def _threshold(problem: Problem, spoken: Sequence[RouteOutcome], effort: Effort)
     return told + _dominates(problem, best, effort)
 
 
+def _shorter_path(problem: Problem, own: Sequence[RouteOutcome], effort: Effort) -> list[str]:
+    """Say how far to train where only the ball that the path needs is not well posed."""
+    found = []
+    for outcome in own:
+        kind, precise = KINDS.get(outcome.route.name, ("", False))
+        if not outcome.tried or kind not in (IMPLICIT, MONOTONE):
+            continue
+        here = linearisation(problem, effort, kind, precise)
+        start = here.start()
+        value = propose_threshold(start, here.lipschitz_float)
+        if not value > 0:
+            continue
+        constant = here.lipschitz_float(2.0 * value / start.smallest)
+        if 2.0 * constant * value < start.smallest**2:
+            found.append((value, start, outcome.route.title))
+    if not found:
+        return []
+    value, start, title = max(found, key=lambda one: one[0])
+    return [
+        f"train until ||r|| < {rounded_down(value, _DIGITS)}: about there {title} applies, if s0 "
+        f"stays as it is; here ||r|| <= {start.residual:.3g} and s0 >= {start.smallest:.3g}, "
+        "and on the ball that so long a path needs the equilibrium is not proved to be unique"
+    ]
+
+
 def _dominates(problem: Problem, outcome: RouteOutcome, effort: Effort) -> list[str]:
     """Say what h is made of, and which part is far from what a well trained network has."""
     letters = numbers_of(outcome)
@@ -130,7 +154,7 @@ def _dominates(problem: Problem, outcome: RouteOutcome, effort: Effort) -> list[
     ]
 
 
-def _singular(problem: Problem) -> list[str]:
+def _singular(problem: Problem, own: Sequence[RouteOutcome]) -> list[str]:
     graph = problem.graph
     wanted = problem.n * problem.outputs
     if graph is not None:
@@ -138,6 +162,12 @@ def _singular(problem: Problem) -> list[str]:
         if count < wanted:
             return [f"{count} trained parameters for {wanted} targets: no theorem here speaks "
                     "about fewer parameters than targets, whatever the loss"]  # fmt: skip
+    tried = [o for o in own if o.tried and o.route.direction == "sufficient"]
+    found = [o.evidence[str(numbers_of(o)[1])] for o in tried]
+    if found and all(each.enclosure().hi == 0 for each in found):
+        how = found[0].how or "proved"
+        return [f"the smallest singular value is exactly 0 ({how}): no theorem applies at these "
+                "weights, however small the residual"]  # fmt: skip
     return [
         "no lower bound of sigma above zero is proved at these weights; --budget gives ball "
         f"arithmetic more time, and {NAME} needs networks with more parameters than targets"

@@ -40,7 +40,7 @@ from verify_kernels.jacobian_lipschitz import (
 
 TANGENT, PATTERN, FEATURES = "tangent kernel", "pattern", "features"
 IMPLICIT, MONOTONE = "implicit", "monotone"
-_NOT_TRIED = "sigma > 0 is not proved, and no ball can do without"
+_NOT_TRIED = "not computed: the smallest singular value is not proved positive"
 
 
 @dataclass(frozen=True, eq=False)

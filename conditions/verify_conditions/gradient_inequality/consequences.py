@@ -84,9 +84,13 @@ def _ratios(problem: Problem, effort: Effort) -> Iterator[Consequence]:
         formula = fm.RATIO.subs(q.EXPONENT.symbol, alpha)
         value = evaluate(formula, {q.LOSS.symbol: loss, q.GRADIENT.symbol: gradient})
         yield Consequence(
-            f"kappa at {text}", f"||grad L|| / L^({text}) at these weights", value,
+            f"kappa at {text}", f"||grad L|| / {_power(text)} at these weights", value,
             _latex(formula), "gradient",
         )  # fmt: skip
+
+
+def _power(exponent: str) -> str:
+    return "L" if exponent == "1" else f"L^({exponent})"
 
 
 def _teachers(problem: Problem) -> Iterator[Consequence]:

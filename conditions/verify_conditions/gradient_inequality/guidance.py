@@ -49,8 +49,8 @@ def _population(problem: Problem, effort: Effort) -> list[str]:
 def _entailed(problem: Problem) -> list[str]:
     said = []
     if problem.declared.scope != BALL:
-        said.append(f"this is a statement about the stored points only; --set {NAME}.radius=R "
-                    "asks for a ball")  # fmt: skip
+        said.append(f"nothing is said of other weights; --set {NAME}.radius=R asks for a ball "
+                    "around these")  # fmt: skip
     if problem.targets is not None:
         said.append("verify check --condition converges-from-here asks whether training reaches "
                     "zero loss from these weights")  # fmt: skip
