@@ -240,8 +240,10 @@ def _route(outcome: RouteOutcome, arrays: dict[str, Any]) -> dict[str, Any]:
 
 def _statement(statement: Statement, decision: Any) -> dict[str, Any]:
     margins = () if decision is None else decision.margins
+    where = {"where": list(statement.where_latex())} if statement.letters else {}
     return {
         "latex": statement.latex(),
+        **where,
         "text": statement.text(),
         "tree": statement.tree,
         "conclusion": statement.conclusion,

@@ -159,12 +159,26 @@ class Statement:
         return self.latex_of(self.hypothesis)
 
     def latex_of(self, part: sp.Basic) -> str:
-        """Return a part of the hypothesis as LaTeX with the same notation."""
+        """Return a part of the hypothesis as LaTeX, with the same notation and the letters."""
+        return self._written(_with_letters(part, self.letters))
+
+    def where_latex(self) -> tuple[str, ...]:
+        """Return what the letters stand for, each as an equation in LaTeX."""
+        return tuple(
+            self._written(sp.Symbol(name, real=True))
+            + " = "
+            + self._written(_with_letters(formula, self.letters[:k]))
+            for k, (name, formula) in enumerate(self.letters)
+        )
+
+    def _written(self, part: sp.Basic) -> str:
         names = {
             item.symbol: item.latex
             or (rf"\text{{{item.meaning}}}" if isinstance(item, Fact) else "")
             for item in self.about
         }
+        for name, _ in self.letters:
+            names[sp.Symbol(name, real=True)] = name if len(name) == 1 else rf"\mathrm{{{name}}}"
         return str(sp.latex(part, symbol_names={k: v for k, v in names.items() if v}))
 
     def text(self) -> str:

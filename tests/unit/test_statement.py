@@ -134,13 +134,16 @@ def test_latex_and_text_come_from_the_hypothesis():
     assert made.latex_of(q < 1) == r"\|W\|_2 < 1"
 
 
-def test_letters_shorten_the_text_and_change_nothing_else():
+def test_letters_shorten_what_is_read_and_not_what_is_decided():
     h = m * q
     long = sp.And(h < 1, m / (1 + sp.sqrt(1 - 2 * h)) <= q)
     short = statement(long, (Q, M), (("h", h), ("l", m / (1 + sp.sqrt(1 - 2 * h)))))
     assert short.text() == "(l <= q) & (h < 1), where h = m*q, l = m/(1 + sqrt(1 - 2*h))"
     assert short.tree == statement(long, (Q, M)).tree
-    assert short.latex() == statement(long, (Q, M)).latex()
+    assert short.hypothesis == statement(long, (Q, M)).hypothesis
+    assert short.latex() == r"l \leq \|W\|_2 \wedge h < 1"
+    assert short.latex_of(h < 1) == "h < 1"
+    assert short.where_latex() == (r"h = \|W\|_2 m", r"l = \frac{m}{\sqrt{1 - 2 h} + 1}")
 
 
 @pytest.mark.parametrize("letters", [(("q", m * q),), (("m", m * q), ("h", m * q + 1))])
