@@ -92,6 +92,16 @@ def random_network(rng, *, narrow=False):
     return net, X, theta
 
 
+def conditioned_network(rng):
+    """A narrow network with a condition of J below 1e4, sigma and the slowest direction."""
+    while True:
+        net, X, theta = random_network(rng, narrow=True)
+        sigma, slow = spectrum(net, X, theta)
+        jac = Problem(net, X, np.zeros(len(X))).jacobian(theta)
+        if sigma > 1e-4 * np.linalg.norm(jac, 2):
+            return net, X, theta, sigma, slow
+
+
 def with_residual(net, X, theta, residual):
     """Choose targets so that r is this vector, up to rounding."""
     outputs = Problem(net, X, np.zeros(len(X))).outputs(theta)[:, 0]
@@ -228,8 +238,7 @@ def test_nothing_is_certified_where_h_is_just_above_one_half():
     rng, began, fired, near = np.random.default_rng(seed), time.monotonic(), 0, 0
     excess = 0.0
     for number in range(count):
-        net, X, theta = random_network(rng, narrow=True)
-        sigma, slow = spectrum(net, X, theta)
+        net, X, theta, sigma, slow = conditioned_network(rng)
         above = 10.0 ** float(rng.uniform(-7.0, -2.0))
         size = residual_at(net, X, theta, sigma, 0.5 * (1.0 + above))
         direction = slow if number % 2 else rng.standard_normal(len(X))
