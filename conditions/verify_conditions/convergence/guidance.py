@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -163,9 +164,13 @@ def _singular(problem: Problem, own: Sequence[RouteOutcome]) -> list[str]:
             return [f"{count} trained parameters for {wanted} targets: no theorem here speaks "
                     "about fewer parameters than targets, whatever the loss"]  # fmt: skip
     tried = [o for o in own if o.tried and o.route.direction == "sufficient"]
-    found = [o.evidence[str(numbers_of(o)[1])] for o in tried]
-    if found and all(each.enclosure().hi == 0 for each in found):
-        how = found[0].how or "proved"
+    zeros = {}
+    for outcome in tried:
+        found = outcome.evidence[str(numbers_of(outcome)[1])]
+        if found.enclosure().hi == 0:
+            zeros[outcome.route.name.removesuffix("-precise")] = found.how
+    if tried and len(zeros) == len({o.route.name.removesuffix("-precise") for o in tried}):
+        how = next(iter(zeros.values()))
         return [f"the smallest singular value is exactly 0 ({how}): no theorem applies at these "
                 "weights, however small the residual"]  # fmt: skip
     return [
