@@ -368,6 +368,14 @@ def test_overflow_is_unbounded_not_nan() -> None:
     assert features.hi >= Fraction(float(np.abs(big).max()))
 
 
+def test_hints_beyond_binary64_are_silent() -> None:
+    """Products of bounds near 1e300 leave the range; they only choose what is tried."""
+    W, a = np.array([[1.0, 1.0], [1.0, 2.0]]), np.array([1e300, 1e300])
+    inputs = Inputs.of([[1.0, 2.0], [3.0, -1.0]], (2,))
+    found = two_layer_refined(TwoLayer(W, a, Activation.parse("tanh")), inputs, 1)
+    assert 7e300 < found.hi < 8e300
+
+
 def test_subnormal_weights() -> None:
     tiny = 5e-324
     network = TwoLayer(

@@ -23,8 +23,10 @@ from verify_kernels.residual import (
     gradient_norm,
     newton,
     newton_step,
+    quadratic,
 )
 from verify_kernels.residual.norms import box_norm
+from verify_kernels.residual.quadratic import float_problem
 from verify_kernels.tangent_kernel import enclose_tangent_gram, rational_gram
 from verify_kernels.tangent_kernel.gram import TangentGram
 from verify_kernels.tangent_kernel.wide_balls import ball_gram
@@ -272,3 +274,39 @@ def test_the_kernel_is_scaled_within_binary64() -> None:
     step = newton_step(residual_of(r, 0 * r), gram_of(K, 0.0), Enclosure.exact(low)).enclosure()
     assert _within(step, inverse)
     assert step.hi - step.lo < step.lo / 10**9
+
+
+def _scaled_exactly(r, rad, K) -> bool:
+    """Return whether a scaled problem contains the residual and the kernel that it came from."""
+    found = float_problem(residual_of(r, rad), gram_of(K, 0.0), "t")
+    assert found.k < 0
+    assert found.j < 0
+    r_unit, K_unit = Fraction(2) ** found.k, Fraction(4) ** found.j
+    holds = True
+    for k, (mid, radius) in enumerate(zip(r, rad, strict=True)):
+        for true in (Fraction(mid) - Fraction(radius), Fraction(mid) + Fraction(radius)):
+            distance = abs(r_unit * true - Fraction(float(found.r.mid[k])))
+            holds &= distance <= Fraction(float(found.r.rad[k]))
+        holds &= abs(K_unit * Fraction(K[k][k]) - Fraction(float(found.K[k, k]))) <= found.error
+    return holds
+
+
+@pytest.mark.parametrize("radius", [0.0, 2.0**-60, 1.5 * 2.0**-55])
+def test_bits_lost_by_scaling_are_needed(radius: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Radii and midpoints that a scaling downward rounds, the radius to either side."""
+    r = [2.0**1000, 5 * 2.0**-76 + 2.0**-110]
+    K = np.diag([2.0**1000, 5 * 2.0**-76 + 2.0**-120])
+    assert _scaled_exactly(r, [0.0, radius], K)
+    monkeypatch.setattr(quadratic, "up_array", lambda values: values)
+    assert not _scaled_exactly(r, [0.0, radius], K)
+    monkeypatch.undo()
+    monkeypatch.setattr(quadratic, "ETA", 0.0)
+    assert not _scaled_exactly(r, [0.0, radius], K)
+
+
+def test_what_a_wide_residual_leaves_in_balls_is_needed() -> None:
+    """K = 1 and r in [1/2, 3/2]: v = 1, v (2r - v) is at most 2, and Y^2 may be 9/4."""
+    low = Enclosure(Fraction(1, 4), 1)  # with 1, ||r||/sqrt(lambda_min) is taken
+    found = newton_step(residual_of([1.0], [0.5]), fmpq_mat([[1]]), low).enclosure()
+    assert found.lo == 0
+    assert found.hi >= Fraction(3, 2)

@@ -116,6 +116,15 @@ def test_discs_are_needed(monkeypatch: pytest.MonkeyPatch) -> None:
     assert most.hi < 3
 
 
+def test_balls_that_are_wide_are_enclosed() -> None:
+    """Of all K in [1, 3], and of all diag(K, 2)."""
+    wide = arb(2, 1)
+    for K in (arb_mat([[wide]]), arb_mat([[wide, 0], [0, 2]])):
+        least, most = ball_spectrum.extreme_eigenvalues(K)
+        assert least.contains(1)
+        assert most.contains(3)
+
+
 @pytest.mark.parametrize("scale", [Fraction(5, 4), Fraction(3, 4)], ids=["long", "short"])
 def test_lengths_of_vectors_are_needed(monkeypatch: pytest.MonkeyPatch, scale: Fraction) -> None:
     """The ends then cross, since the quotients divide by the lengths."""

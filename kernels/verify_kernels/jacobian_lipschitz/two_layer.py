@@ -179,7 +179,7 @@ class _Known:
             flat, curved = self._scales(chosen)
             for k, s, c in zip(map(int, chosen), flat.T, curved.T, strict=True):
                 if bounds[k] > best:
-                    bounds[k] = self._close(s, c, P[k], Q[k], best)
+                    bounds[k] = self._close(s, c, float(P[k]), float(Q[k]), best)
                     budget -= 2 * self.scaled.work
                 if bounds[k] > best:
                     bounds[k] = self._tight(s, c, P[k], Q[k])

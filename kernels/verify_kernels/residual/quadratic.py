@@ -57,10 +57,8 @@ def float_problem(residual: Residual, gram: TangentGram, where: str) -> FloatPro
     if not np.isfinite(residual.rad).all():
         return residual.norm.why_open or "the residual is not bounded"
     (mid, rad), k = _moderate(np.stack([residual.mid, residual.rad]))
-    if k < 0 and rad.any():
-        rad = up_array(rad)
     if k < 0:
-        rad = rad + 2.0 * ETA  # bits of the midpoint that the scaling downward lost
+        rad = up_array(rad)  # half of eta that the radius may have lost, and half for the midpoint
     j = -(-_shift(gram.mid) // 2)
     error = Fraction(gram.error) * power(2 * j)
     if j < 0:
