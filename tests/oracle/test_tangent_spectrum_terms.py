@@ -220,3 +220,29 @@ def test_sums_that_cancel_are_not_called_zero(monkeypatch: pytest.MonkeyPatch) -
     assert tangent_singularity(one, other, frozen=frozen).value is Truth.UNDECIDED
     monkeypatch.setattr(zero_entries.Presence, "push", signed)
     assert tangent_singularity(one, other, frozen=frozen).value is Truth.REFUTED
+
+
+@pytest.mark.parametrize(
+    ("name", "biases"), [("sigmoid", [None, None]), ("tanh", [[0.0], None]),
+                         ("leaky_relu(1)", [[0.0], None])],
+)  # fmt: skip
+def test_what_is_not_zero_at_zero_is_not_called_zero(
+    name: str, biases: list[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At x = 0: sigma(0) moves the output with its weight, and sigma'(0) with the bias."""
+    graph, inputs = plain([[[1.0]], [[2.0]]], biases, name), samples(np.zeros((1, 1)))
+    assert tangent_singularity(graph, inputs).value is Truth.UNDECIDED
+    monkeypatch.setattr(zero_entries, "_at_zero", lambda activation: (0.0, 0.0))
+    assert tangent_singularity(graph, inputs).value is Truth.REFUTED
+
+
+def test_presence_is_lost_by_exact_zeros_alone() -> None:
+    """A ball about 0 may hold other numbers; a sum may differ from 0 if a term does."""
+    one, zero = np.ones(3), np.zeros(3)
+    known = MidRad(zero, np.array([0.0, 1e-300, 5e-324]))
+    told = zero_entries.Presence({"a": (known, MidRad.exact(one))})
+    value, slope = told.activate(Activation.parse("tanh"), zero_entries.Present(one), "a")
+    assert value.mid.tolist() == [0.0, 1.0, 1.0]
+    assert slope.mid.tolist() == [1.0, 1.0, 1.0]
+    a, b = (zero_entries.Present(np.array(v)) for v in ([1.0, 0.0, 0.0], [0.0, 1.0, 0.0]))
+    assert (a + b).mid.tolist() == (a - b).mid.tolist() == [1.0, 1.0, 0.0]
