@@ -132,3 +132,17 @@ def test_no_step_at_all_is_no_gradient_descent():
     for step, wanted in ((Fraction(1, 8), Truth.PROVED), (Fraction(0), Truth.REFUTED)):
         enclosures[q.STEP.symbol] = Enclosure.exact(step)
         assert decide(THEOREM_B.hypothesis, enclosures, facts).truth is wanted
+
+
+def test_a_theorem_about_a_frozen_last_layer_tells_no_numbers():
+    """F = 0.5 tanh(w): r and s0 alone would make h of the output layer small."""
+    network = Feedforward(
+        (np.array([[3.0]]), np.array([[0.5]])), (None, None), (Activation("tanh"),)
+    )
+    data = Data(np.array([[1.0]]), np.array([0.5 + 2.0**-30]))
+    for frozen, wanted in (("none", True), ("W2", False)):
+        found, _ = decided("converges-from-here", network, data, all_routes=False, frozen=frozen)
+        told = {(each["by"], each["name"]) for each in found.claim["consequences"]}
+        assert (("output-layer", "h") in told) is wanted
+        assert found.verdict is (Verdict.PASS if wanted else Verdict.UNDECIDED)
+        assert wanted or not any("output layer" in text for text in found.guidance)

@@ -88,8 +88,11 @@ def _best_of_both(outcomes: Sequence[RouteOutcome]) -> list[RouteOutcome]:
 
 
 def speaks(outcome: RouteOutcome) -> bool:
-    """Whether a route's theorem has numbers: sigma > 0 is proved, and the ball is well posed."""
-    if not outcome.tried:
+    """Whether a route's theorem has numbers: sigma > 0 is proved, and the ball is well posed.
+
+    A theorem of which a fact is false, such as one about a frozen last layer, has none.
+    """
+    if not outcome.tried or Truth.REFUTED in [e.value for e in outcome.evidence.values()]:
         return False
     r, smallest, lipschitz = numbers_of(outcome)
     known = {
