@@ -18,7 +18,7 @@ from verify_conditions.convergence.consequences import (
 )
 from verify_conditions.convergence.declared import NAME
 from verify_conditions.convergence.linearisation import IMPLICIT, MONOTONE, linearisation
-from verify_conditions.convergence.problem import DESCENT, Problem, goal_of
+from verify_conditions.convergence.problem import DESCENT, FLOW, Problem, goal_of
 from verify_conditions.convergence.routes import KINDS
 from verify_conditions.convergence.search import propose_threshold
 from verify_conditions.reproduction import rounded_down, rounded_up
@@ -39,8 +39,28 @@ def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort)
         return _instead(outcomes)
     spoken = [o for o in own if o.route.direction == "sufficient" and speaks(o)]
     if not spoken:
+        unfit = _no_theorem(problem, outcomes, goal)
+        if unfit:
+            return unfit
         return _shorter_path(problem, own, effort) or _singular(problem, own)
     return _smaller_step(problem, spoken) or _threshold(problem, spoken, effort)
+
+
+def _no_theorem(problem: Problem, outcomes: Sequence[RouteOutcome], goal: str) -> list[str]:
+    """Say why no theorem speaks about the network, where none does."""
+    of_goal = [o for o in outcomes if o.route.goal == goal and o.route.direction == "sufficient"]
+    if any(o.applies for o in of_goal):
+        return []
+    titles: dict[str, str] = {}
+    for outcome in of_goal:
+        titles.setdefault(outcome.skipped, outcome.route.title)
+    reasons = "; ".join(f"{reason} ({title})" for reason, title in titles.items())
+    about = "gradient descent on this network" if goal == DESCENT else "this network"
+    said = [f"no theorem here speaks of {about}: {reasons}"]
+    flow = any(o.applies for o in outcomes if o.route.goal == FLOW and o not in of_goal)
+    if goal == DESCENT and flow:
+        said.append(f"without --set {NAME}.step the verdict is about the gradient flow")
+    return said
 
 
 def _flows(problem: Problem, proved: Sequence[RouteOutcome]) -> list[str]:
