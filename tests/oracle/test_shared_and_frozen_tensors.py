@@ -9,13 +9,16 @@ from verify.condition import Effort, NotApplicable
 from verify.decide import decide
 from verify.enclosure import Enclosure
 from verify.engine import check
+from verify.errors import InputError
 from verify.network import (
     Activation,
     Data,
     Equilibrium,
     Feedforward,
     ReluFeatureInput,
+    Run,
     ScaledGaussianWeight,
+    StoredCheckpoint,
     graph_of,
 )
 from verify.verdict import Truth, Verdict
@@ -146,3 +149,19 @@ def test_a_theorem_about_a_frozen_last_layer_tells_no_numbers():
         assert (("output-layer", "h") in told) is wanted
         assert found.verdict is (Verdict.PASS if wanted else Verdict.UNDECIDED)
         assert wanted or not any("output layer" in text for text in found.guidance)
+
+
+def test_a_frozen_tensor_that_changes_along_a_run_is_refused():
+    first = Feedforward((np.eye(2), np.ones((1, 2))), (None, None), (Activation("tanh"),))
+    later = Feedforward((2 * np.eye(2), np.ones((1, 2))), (None, None), (Activation("tanh"),))
+    data = Data(np.eye(2), np.zeros(2))
+    run = Run(checkpoints=(StoredCheckpoint(1, "late", later),))
+    name = "gradient-inequality"
+    for frozen, fits in (("none", True), ("W2", True), ("W1", False)):
+        told = {f"{name}.frozen": frozen, f"{name}.scope": "trajectory"}
+        if fits:
+            [found] = check(first, data, run, conditions=[name], settings=told)
+            assert found.verdict is Verdict.PASS
+        else:
+            with pytest.raises(InputError, match=r"linear1\.weight, declared frozen"):
+                check(first, data, run, conditions=[name], settings=told)

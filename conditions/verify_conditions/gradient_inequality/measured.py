@@ -65,7 +65,7 @@ def least_between(problem: Problem) -> Measurement | None:
 
 def _half_way(one: TeacherStudent, other: TeacherStudent) -> TeacherStudent:
     def mean(a: Any, b: Any) -> Any:
-        return None if a is None or b is None else 0.5 * (a + b)
+        return None if a is None or b is None else 0.5 * a + 0.5 * b
 
     return TeacherStudent(
         mean(one.students, other.students), one.teachers, one.activation,

@@ -12,7 +12,7 @@ import numpy as np
 
 from verify.condition import NotApplicable
 from verify.errors import InputError, SettingsError
-from verify.network import Data, Graph, Run, TeacherStudent
+from verify.network import Data, Graph, Run, TeacherStudent, graph_of
 from verify_conditions.dense_networks import Dense, dense_of
 from verify_conditions.gradient_inequality.declared import (
     BALL,
@@ -105,7 +105,7 @@ def prepare(
     Raises:
         NotApplicable: another family, outputs that are not affine, or another loss.
         SettingsError: a malformed or missing setting, no data, or no run for scope trajectory.
-        InputError: the data do not fit the network.
+        InputError: the data do not fit the network, or a frozen tensor changes along the run.
     """
     population = isinstance(network, TeacherStudent)
     if not population:
@@ -134,10 +134,27 @@ def _checkpoints(
         own = None
         if not isinstance(point.network, TeacherStudent):
             own = fit(NAME, point.network, data, told.divisor)
+            _require_frozen(network, point.network, point.name, told.frozen)
         elif not _same_teachers(point.network, network):
             raise NotApplicable(f"checkpoint {point.name} has other teachers")
         found.append((point.name, Problem(point.network, told, own)))
     return found
+
+
+def _require_frozen(network: Any, other: Any, name: str, frozen: frozenset[str]) -> None:
+    """Refuse a checkpoint in which a tensor that is declared frozen has changed."""
+    before, after = _stored(network), _stored(other)
+    for role in sorted(frozen):
+        if not (role in after and np.array_equal(before[role], after[role])):
+            raise InputError(
+                f"{NAME}: expected {role}, declared frozen, to be at checkpoint {name} what it is "
+                "in the network, but got other numbers; leave it out of frozen"
+            )
+
+
+def _stored(network: Any) -> Mapping[str, Any]:
+    graph = graph_of(network)
+    return network.tensors() if graph is None else graph.stored
 
 
 def _same_teachers(one: TeacherStudent, other: Any) -> bool:
