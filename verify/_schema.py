@@ -139,7 +139,7 @@ _TENSORS = _mapping(
 _WITNESS = _optional(_record(kind=_text, data=_mapping(_encoded)))
 _QUANTITY = _with_ends(meaning=_text, latex=_text, how=_text, why_open=_text, witness=_WITNESS)
 _FACT = _record(meaning=_text, truth=_TRUTH, how=_text, why_open=_text, witness=_WITNESS)
-_STATEMENT = _record(
+_STATEMENT_FIELDS: dict[str, Rule] = dict(
     latex=_text,
     text=_text,
     tree=_tree,
@@ -151,6 +151,16 @@ _STATEMENT = _record(
     truth=_OUTCOME,
     margins=_list(_with_ends(relation=_text)),
 )
+_PLAIN_STATEMENT = _record(**_STATEMENT_FIELDS)
+_LETTERED_STATEMENT = _record(**_STATEMENT_FIELDS, where=_list(_text))
+
+
+def _statement(value: Any, where: str) -> None:
+    """Statements without letters have no field that explains them."""
+    lettered = isinstance(value, dict) and "where" in value
+    (_LETTERED_STATEMENT if lettered else _PLAIN_STATEMENT)(value, where)
+
+
 _ROUTE = _record(
     name=_NAME,
     title=_text,
@@ -159,7 +169,7 @@ _ROUTE = _record(
     cost=_one_of("cheap", "expensive"),
     truth=_OUTCOME,
     why=_text,
-    statements=_list(_STATEMENT),
+    statements=_list(_statement),
     quantities=_mapping(_QUANTITY),
     facts=_mapping(_FACT),
 )

@@ -103,13 +103,13 @@ def _cell(text: str) -> str:
 
 
 def with_figures(page: str, heading: str, figures: Sequence[str], tables: Sequence[str]) -> str:
-    """Return a report page with a section of tables and figures before its footer."""
+    """Return a report page that begins with a section of tables and figures."""
     section = "\n".join([
         '<section aria-labelledby="curves">', f'<h2 id="curves">{escape(heading)}</h2>',
         *tables, *figures, "</section>",
     ])  # fmt: skip
-    before, end, after = page.rpartition("</main>")
-    return f"{before}{section}\n{end}{after}" if end else page
+    before, start, after = page.partition("<main>")
+    return f"{before}{start}\n{section}\n{after}" if start else page
 
 
 @dataclass(frozen=True)

@@ -73,7 +73,7 @@ def write_report(
         report: path of the page; nothing is written where it is None.
         title: of the page.
         say: takes a line of text.
-        heading: of the last section, which holds the tables and figures, if there are any.
+        heading: of the first section, which holds the tables and figures, if there are any.
         figures: markup of `verify_conditions.figures.curves_figure`.
         tables: markup of `verify_conditions.figures.html_table`.
     """

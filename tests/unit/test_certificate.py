@@ -295,6 +295,19 @@ def test_round_trip():
     assert again.guidance == ("Scale W.",)
 
 
+def test_letters_of_a_statement_are_kept():
+    certificate = a_certificate()
+    statement = certificate.claim["routes"][0]["statements"][0]
+    statement["where"] = ["h = \\beta r"]
+    again = Certificate.from_json(
+        certificate.to_json(), arrays=certificate.arrays, network=certificate.network
+    )
+    assert again.claim["routes"][0]["statements"][0]["where"] == ["h = \\beta r"]
+    statement["where"] = "h"
+    with pytest.raises(CertificateError, match="expected a list"):
+        certificate.to_json()
+
+
 def test_provenance_is_not_part_of_the_claim():
     certificate = a_certificate()
     later = Certificate(certificate.claim, {"time": "later"}, (), certificate.arrays, {})

@@ -115,7 +115,7 @@ def test_a_figure_is_well_formed():
     assert loss_figure("nothing", [Recorded(0, 0.0, math.inf)]) == ""
     table = html_table("a < b", [{"x": "1 < 2"}])
     assert "1 &lt; 2" in ElementTree.tostring(ElementTree.fromstring(f"<p>{table}</p>")).decode()
-    assert with_figures("<main></main>x", "h", [], []).endswith("</section>\n</main>x")
+    assert with_figures("<main>y</main>x", "h", [], []).endswith("</section>\ny</main>x")
 
 
 def test_the_cases_are_what_they_are_said_to_be():

@@ -99,4 +99,4 @@ def test_a_report_has_a_section_for_figures_and_tables(tmp_path):
     assert text.rstrip().endswith("</html>")
     write_report([], page, "T", said.append)
     assert "<polyline" not in page.read_text()
-    assert with_figures("<main></main>x", "h", [], []).endswith("</section>\n</main>x")
+    assert with_figures("<main>y</main>x", "h", [], []).endswith("</section>\ny</main>x")

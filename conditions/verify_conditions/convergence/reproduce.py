@@ -113,9 +113,10 @@ def cases_of(quick: bool) -> list[Case]:
 
 def _tell(one: Run, say: Echo) -> None:
     train, prove, walked = one.seconds
+    asked = f"{len(one.asked)} certificate{'s' * (len(one.asked) > 1)}"
     say(
-        f"{one.case.name}: {one.case.steps} steps of Adam in {train:.1f} s, {len(one.asked)} "
-        f"certificates in {prove:.1f} s, descent in {walked:.1f} s; targets {one.case.task.targets}"
+        f"{one.case.name}: {one.case.steps} steps of Adam in {train:.1f} s, {asked} "
+        f"in {prove:.1f} s, descent in {walked:.1f} s; targets {one.case.task.targets}"
     )
 
 
