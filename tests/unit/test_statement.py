@@ -143,7 +143,7 @@ def test_letters_shorten_what_is_read_and_not_what_is_decided():
     assert short.hypothesis == statement(long, (Q, M)).hypothesis
     assert short.latex() == r"l \leq \|W\|_2 \wedge h < 1"
     assert short.latex_of(h < 1) == "h < 1"
-    assert short.where_latex() == (r"h = \|W\|_2 m", r"l = \frac{m}{\sqrt{1 - 2 h} + 1}")
+    assert short.where_latex() == (r"h = m \|W\|_2", r"l = \frac{m}{\sqrt{1 - 2 h} + 1}")
 
 
 @pytest.mark.parametrize("letters", [(("q", m * q),), (("m", m * q), ("h", m * q + 1))])
