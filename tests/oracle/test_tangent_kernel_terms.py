@@ -77,6 +77,17 @@ def test_sums_that_lose_every_small_term(way: str) -> None:
     assert abs(true - Fraction(mid[0, 0])) <= Fraction(error)
 
 
+def test_sums_over_many_layers_that_lose_every_small_one() -> None:
+    """Two hundred layers add half an ulp of K each, and every one is lost."""
+    small, count, total = 2.0**-27, 200, FloatGram(1, 1)
+    total.add_rows(MidRad.exact(np.ones((1, 1))))
+    for _ in range(count):
+        total.add_rows(MidRad.exact(np.full((1, 1), small)))
+    mid, error = total.finish()
+    assert mid[0, 0] == 1.0
+    assert count * Fraction(small) ** 2 <= Fraction(error)
+
+
 def test_radii_beside_equal_rows_count_with_the_norm_of_the_kernel() -> None:
     """Its norm is four times its largest entry: (1 + r)^2 - 1 in all of 4 x 4 entries."""
     r, total = 2.0**-10, FloatGram(4, 1)
