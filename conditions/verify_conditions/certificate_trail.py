@@ -10,15 +10,19 @@
 
 Every certificate speaks of the module in evaluation form at the weights that it held at that step,
 as real numbers, and of the samples X and y; it says nothing of the steps between. Reading a module
-leaves its parameters, buffers, gradients, modes, device and all random generators as they were.
+leaves its parameters, buffers, gradients, modes, device and all random generators as they were;
+its own forward hooks run, on tensors without numbers. Which tensors training changes is what the
+settings declare: ``requires_grad`` is not asked.
 """
 
 from __future__ import annotations
 
 import logging
+import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -66,6 +70,11 @@ class TrailEntry:
     def verdict(self) -> str:
         """The verdict, or ``error``."""
         return "error" if self.certificate is None else str(self.certificate.verdict)
+
+    @property
+    def passed(self) -> bool:
+        """Whether the condition is proved."""
+        return self.certificate is not None and self.certificate.verdict is Verdict.PASS
 
     @property
     def sentence(self) -> str:
@@ -119,8 +128,9 @@ def certify_every(
         SettingsError: an unknown condition, or settings that do not fit; torch is not installed.
         InputError: arguments out of range, or X and y that do not fit.
     """
-    require(isinstance(every, int) and every >= 1, "every as a whole number >= 1", every)
-    require(isinstance(start, int) and start >= 0, "start as a whole number >= 0", start)
+    require(_is_count(every) and every >= 1, "every as a whole number >= 1", every)
+    require(_is_count(start) and start >= 0, "start as a whole number >= 0", start)
+    require(0.0 <= budget < math.inf, "budget as seconds >= 0", budget)
     require(not store or folder is not None, "a folder where checkpoints are stored", folder)
     names = tuple(dict.fromkeys([conditions] if isinstance(conditions, str) else conditions))
     require(len(names) > 0, "at least one condition", conditions)
@@ -137,9 +147,13 @@ def certify_every(
             )
     task = LiveModel(model, X, y, names, dict(settings or {}), read, budget)
     return CertificateTrail(
-        every, task, None if folder is None else Path(folder),
-        stop=stop, store=store, strict=strict, start=start,
+        int(every), task, None if folder is None else Path(folder),
+        stop=stop, store=store, strict=strict, start=int(start),
     )  # fmt: skip
+
+
+def _is_count(given: object) -> bool:
+    return isinstance(given, Integral) and not isinstance(given, bool)
 
 
 class CertificateTrail:
@@ -147,7 +161,8 @@ class CertificateTrail:
 
     `step` is called after every step of the optimiser. The object itself is a hook that ignores its
     arguments (``optimiser.register_step_post_hook(trail)``), and a context manager that certifies
-    the last state when the block ends without an error.
+    the last state when the block ends without an error. ``finished`` tells whether the condition
+    ``stop`` has passed.
     """
 
     def __init__(
@@ -165,6 +180,7 @@ class CertificateTrail:
         self.every, self.folder, self.stop, self.steps = every, folder, stop, start
         self.strict, self._stores = strict, store
         self.entries: list[TrailEntry] = []
+        self.finished = False
         self._task, self._last, self._training = task, start, False
         if start % every == 0:
             self.certify()
@@ -186,12 +202,12 @@ class CertificateTrail:
             Exception: whatever a certification raises, with ``strict``.
         """
         counted = self.steps + 1 if step is None else step
-        if not isinstance(counted, int) or counted <= self.steps:
+        if not _is_count(counted) or counted <= self.steps:
             raise InputError(
                 f"{WHERE}: expected a count of steps above {self.steps}, but got {step!r}"
             )
-        self.steps = counted
-        if not self.finished and counted // self.every > self._last // self.every:
+        self.steps = int(counted)
+        if not self.finished and self.steps // self.every > self._last // self.every:
             self.certify()
         return self.finished
 
@@ -224,6 +240,8 @@ class CertificateTrail:
         with random_state_kept():
             found = self._certified()
         self.entries += found
+        passed = {entry.condition for entry in found if entry.passed}
+        self.finished = self.finished or self.stop in passed
         return tuple(found)
 
     def _certified(self) -> list[TrailEntry]:
@@ -283,11 +301,6 @@ class CertificateTrail:
     # What is known ---------------------------------------------------------------------------
 
     @property
-    def finished(self) -> bool:
-        """Whether the condition ``stop`` has passed."""
-        return self.stop is not None and self.first_pass(self.stop) is not None
-
-    @property
     def certificates(self) -> dict[int, tuple[Certificate, ...]]:
         """The certificates of every step that has some, in order."""
         found: dict[int, tuple[Certificate, ...]] = {}
@@ -313,8 +326,7 @@ class CertificateTrail:
         """
         require(condition in self._task.conditions, f"one of {self._task.conditions}", condition)
         for entry in self.entries:
-            passed = entry.certificate is not None and entry.certificate.verdict is Verdict.PASS
-            if entry.condition == condition and passed:
+            if entry.condition == condition and entry.passed:
                 return entry.step
         return None
 

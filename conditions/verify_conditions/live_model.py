@@ -66,9 +66,14 @@ class LiveModel:
         """Take the samples once; a loop may change its own."""
         if self.read is None:
             torch = torch_itself()
+            is_module = isinstance(self.model, torch.nn.Module)
+            require(is_module, "a torch module, or read beside it", type(self.model).__name__)
             like = next((p for p in self.model.parameters() if p.is_floating_point()), None)
             dtype = None if like is None else like.dtype
-            given = torch.as_tensor(self.X).detach()
+            try:
+                given = torch.as_tensor(self.X).detach()
+            except (TypeError, ValueError) as error:
+                raise InputError(f"{WHERE}: expected numbers X, but got {error}") from error
             self.X = given.to(torch.float64 if dtype is None else dtype).clone()
             if not bool(torch.isfinite(self.X).all()):
                 raise InputError(f"{WHERE}: expected finite samples X, but got infinities or NaN")
@@ -83,6 +88,8 @@ class LiveModel:
         if self.read is not None:
             return self.read(self.model), b""
         parameters = [*self.model.parameters(), *self.model.buffers()]
+        if any(tensor.is_meta for tensor in parameters):
+            raise InputError(f"{WHERE}: expected weights with numbers, but got the meta device")
         X = self.X.to(parameters[0].device) if parameters else self.X
         # The batch has the size of all samples, since a module may ask for it.
         content = exported(self.model, X[:1].expand(X.shape))
@@ -117,14 +124,19 @@ def store_checkpoint(place: Path, step: int, network: Any, content: bytes, data:
     """Store a network and its samples.
 
     Raises:
-        InputError: it is neither fully connected with one activation nor a torch module.
+        InputError: it is neither fully connected with one activation nor a torch module, or the
+            checkpoints that the folder has are about other samples.
     """
     samples = {"X": data.X} | ({} if data.y is None else {"y": data.y})
     stream = io.BytesIO()
     np.savez(stream, allow_pickle=False, **samples)
-    known = (place / DATA).read_bytes() if (place / DATA).is_file() else b""
-    if known != stream.getvalue():
+    if not (place / DATA).exists():
         replace_file(place / DATA, stream.getvalue())
+    elif (place / DATA).read_bytes() != stream.getvalue():
+        raise InputError(
+            f"{WHERE}: expected the samples of the checkpoints that {str(place)!r} has, but got "
+            "others; name another folder"
+        )
     sigma = _only_activation(network)
     if sigma is not None:
         declared = {"family": network.family, "activation": sigma, "step": step}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import random
 import re
 import shlex
@@ -315,10 +316,78 @@ def test_a_folder_that_cannot_be_written_is_told(diabetes, tmp_path: Path) -> No
     assert list(trail.certificates) == [0]
 
 
+def test_checkpoints_are_about_one_set_of_samples(diabetes, tmp_path: Path) -> None:
+    """A second trail must not change what the stored steps of the first are certified on."""
+    X = diabetes[0]
+    first = quick(network(), X, 1, folder=tmp_path, store=True, strict=True)
+    stored = (tmp_path / "checkpoints" / "data.npz").read_bytes()
+    other = quick(network(), X + 1, 1, folder=tmp_path, store=True)
+    assert "expected the samples of the checkpoints" in other.problems[0][0]
+    assert (tmp_path / "checkpoints" / "data.npz").read_bytes() == stored
+    assert first.command(0)
+    quick(network(), X, 1, folder=tmp_path, store=True, strict=True, start=1)
+
+
+def test_weights_without_numbers_are_told(diabetes) -> None:
+    with torch.device("meta"):
+        model = nn.Sequential(nn.Linear(10, 3), nn.Tanh(), nn.Linear(3, 1))
+    trail = quick(model, diabetes[0], 1)
+    assert "expected weights with numbers, but got the meta device" in trail.problems[0][0]
+
+
+def test_counts_of_numpy(diabetes) -> None:
+    trail = quick(network(), diabetes[0], np.int64(2))
+    trail.step(np.int64(2))
+    assert [entry.step for entry in trail.entries] == [0, 2]
+    with pytest.raises(InputError, match="expected a count of steps above 2, but got True"):
+        trail.step(True)
+
+
+@pytest.mark.parametrize("moment", [1, 2, 3, 4])
+def test_an_interrupt_leaves_whole_files(
+    diabetes, tmp_path: Path, moment: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = nn.Sequential(nn.Linear(10, 8), nn.Tanh(), nn.Dropout(0.5), nn.Linear(8, 1)).double()
+    trail = quick(model, diabetes[0], 1, folder=tmp_path, store=True, strict=True)
+    kept, before = torch.get_rng_state(), sorted(tmp_path.rglob("*"))
+    original, calls = os.replace, []
+
+    def interrupted(*given, **more):
+        calls.append(given)
+        if len(calls) == moment:
+            raise KeyboardInterrupt
+        return original(*given, **more)
+
+    monkeypatch.setattr(os, "replace", interrupted)
+    try:
+        trail.step()
+    except KeyboardInterrupt:
+        assert [entry.step for entry in trail.entries] == [0]
+    monkeypatch.undo()
+    assert torch.equal(kept, torch.get_rng_state())
+    assert model.training
+    new = {path.name for path in tmp_path.rglob("*")} - {path.name for path in before}
+    whole = {
+        "step-000001.safetensors",
+        "step-000001.expressivity.json",
+        "step-000001.network.safetensors",
+        "step-000001.expressivity.witness.safetensors",
+    }
+    assert new <= whole  # fmt: skip
+    for path in tmp_path.glob("*.json"):
+        read_certificate(path)
+
+
 @pytest.mark.parametrize(
     ("more", "told"),
     [
         ({"every": 0}, "expected every as a whole number >= 1, but got 0"),
+        ({"every": True}, "expected every as a whole number >= 1, but got True"),
+        ({"every": 1.5}, "expected every as a whole number >= 1, but got 1.5"),
+        ({"budget": float("nan")}, "expected budget as seconds >= 0, but got nan"),
+        ({"budget": -1.0}, "expected budget as seconds >= 0"),
+        ({"model": None}, "expected a torch module, or read beside it, but got 'NoneType'"),
+        ({"X": ["a"]}, "expected numbers X, but got"),
         ({"start": -1}, "expected start as a whole number >= 0"),
         ({"conditions": []}, "expected at least one condition"),
         ({"conditions": ["nothing"]}, "expected one of .*, but got 'nothing'"),
