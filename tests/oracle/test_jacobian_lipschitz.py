@@ -376,6 +376,19 @@ def test_hints_beyond_binary64_are_silent() -> None:
     assert 7e300 < found.hi < 8e300
 
 
+@pytest.mark.parametrize("name", ["gelu", "exp(-z**2)", "tanh"])
+def test_the_precise_tier_is_never_above_floats(name: str) -> None:
+    rng = np.random.default_rng(0)
+    network = TwoLayer(
+        rng.standard_normal((20, 3)), rng.standard_normal(20), Activation.parse(name)
+    )
+    inputs = Inputs.of(rng.standard_normal((6, 3)), (3,))
+    close = lipschitz_of_jacobian(network, inputs, Fraction(1, 100), precise=True)
+    plain = lipschitz_of_jacobian(network, inputs, Fraction(1, 100))
+    assert close.enclosure().hi <= plain.enclosure().hi
+    assert bool(close.assumes) == (close.enclosure().hi == plain.enclosure().hi)
+
+
 def test_subnormal_weights() -> None:
     tiny = 5e-324
     network = TwoLayer(

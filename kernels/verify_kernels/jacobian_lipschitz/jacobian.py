@@ -33,7 +33,8 @@ def lipschitz_of_jacobian(
         network: TwoLayer or Feedforward.
         inputs: n >= 1 samples.
         R: radius of the ball about the stored weights, exact, >= 0.
-        precise: balls of growing precision, for small networks.
+        precise: balls of growing precision, for small networks; where they have no closed form of
+            the suprema, floats are tried too, and the least bound is taken.
 
     Returns:
         Evidence whose value is [lo, hi], hi a valid constant: the least of `two_layer_simple` and
@@ -58,13 +59,20 @@ def lipschitz_of_jacobian(
     times = multiplicity(network)
     radius = Fraction(R) if times == 1 else Fraction(R) * Fraction(root_above(Fraction(times)))
     value, how = _least(network, layers.has_one_hidden, inputs, radius, precise)
-    if not precise and not value.is_bounded and inputs.count * _entries(network) <= _SMALL:
-        precise = True
-        value, how = _least(network, layers.has_one_hidden, inputs, radius, precise)
+    small = inputs.count * _entries(network) <= _SMALL
+    if _is_wide(value) if precise else small and not value.is_bounded:
+        other, told = _least(network, layers.has_one_hidden, inputs, radius, not precise)
+        if other.hi < value.hi:
+            value, how, precise = other, told, not precise
     value = Enclosure(value.lo * times, value.hi * times)
     open_ = "" if value.is_bounded else "a number leaves the range of binary64"
     assumes = () if precise else (PRODUCTS,)
     return Evidence(value, assumes=assumes, how=how, why_open=open_)
+
+
+def _is_wide(value: Enclosure) -> bool:
+    """Return whether balls had to take the hull of an interval, where floats may be closer."""
+    return not value.is_bounded or value.width * 2**40 > value.hi
 
 
 def _entries(network: Network) -> int:
