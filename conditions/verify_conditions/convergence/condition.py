@@ -25,7 +25,7 @@ CONDITION = Condition(
     name=NAME,
     title="Convergence from here",
     goals=(
-        Goal(FLOW, st.FLOW),
+        Goal(FLOW, st.FLOW, side=True),
         Goal(DESCENT, st.DESCENT, side=True),
         Goal(EXISTENCE, st.EXISTENCE, implied_by=(FLOW, DESCENT), side=True),
     ),
