@@ -256,6 +256,37 @@ def random_network(rng: np.random.Generator, widths: list[int]) -> Feedforward:
     )
 
 
+@pytest.mark.parametrize("way", ["product", "layer norm", "constant"])
+def test_outputs_that_move_at_the_zero_sample(way: str) -> None:
+    """What follows the sample 0 is zero only where every step keeps it so."""
+    builder = GraphBuilder()
+    place = builder.input([2])
+    if way == "product":
+        sigmoid = {"activation": Activation.parse("sigmoid")}
+        sides = [
+            builder.add(
+                "activation",
+                [builder.add("linear", [place], {}, {"weight": (w, np.eye(2))})],
+                sigmoid,
+            )
+            for w in "wv"
+        ]
+        place = builder.add("mul", sides)
+    elif way == "layer norm":
+        told = {"axes": 1, "epsilon": Fraction(1, 10)}
+        tensors = {"weight": ("w", np.ones(2)), "bias": ("b", np.zeros(2))}
+        place = builder.add("layer_norm", [place], told, tensors)
+    else:
+        constant = builder.add("constant", [], {}, {"value": ("c", np.zeros(2))})
+        place = builder.add("add", [place, constant])
+    weight = {"weight": ("o", np.ones((1, 2)))}
+    graph = builder.build(builder.add("linear", [place], {}, weight))
+    X, y = [[0.0, 0.0], [1.0, 2.0]], [1.0, 1.0]
+    assert decided(graph, X, y) == ""
+    if way == "layer norm":
+        assert decided(graph, X, y, ["layer_norm1.bias"]) == "zero output"
+
+
 @pytest.mark.parametrize(
     ("depth", "frozen", "told"),
     [(9, (), r"is about 1\.55974930580\d*e\+21 times"),

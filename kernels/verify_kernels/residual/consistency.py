@@ -234,13 +234,10 @@ def _by_law(classes: Classes, law: Law, y: Targets) -> Evidence | None:
 
 def _related(classes: Classes, law: Law) -> Iterator[tuple[list[int], Fraction, Fraction]]:
     """Yield ([k, j], a, b) with a g(x_k) = b g(x_j) for all parameters, ([k], 1, 0) for g = 0."""
-    zero = classes.sign == 0
     if law.vanishes_at_zero:
-        for k in np.flatnonzero(zero).tolist():
+        for k in np.flatnonzero(classes.sign == 0).tolist():
             yield [k], Fraction(1), Fraction(0)
     repeated = classes.first != np.arange(len(classes.first))
-    if law.vanishes_at_zero:
-        repeated &= ~zero
     for k in np.flatnonzero(repeated).tolist():
         j = int(classes.first[k])
         yield [k, j], classes.factor(j, law), classes.factor(k, law)
