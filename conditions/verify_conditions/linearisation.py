@@ -118,6 +118,9 @@ def smallest_of_features(problem: Question, effort: Effort, precise: bool) -> Ev
     """s0 of Z = [F, 1]; with only the last layer trained, K consists of blocks Z Z^T."""
     graph: Any = problem.graph
     hidden, ones = hidden_roles(graph, problem.frozen)
+    if precise and graph.nodes[graph.last_affine].parameters["weight"] in hidden:
+        why = "the last layer's weight is frozen, or another layer reads it"
+        return Evidence(Enclosure(0, math.inf), why_open=why)
     if precise:
         found = ball_tangent_spectrum(
             graph, problem.inputs, frozen=hidden, deadline=effort.deadline

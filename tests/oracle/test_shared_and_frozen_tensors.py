@@ -5,6 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
+from verify.certificate import decode_enclosure
 from verify.condition import Effort, NotApplicable
 from verify.decide import decide
 from verify.enclosure import Enclosure
@@ -165,3 +166,17 @@ def test_a_frozen_tensor_that_changes_along_a_run_is_refused():
         else:
             with pytest.raises(InputError, match=r"linear1\.weight, declared frozen"):
                 check(first, data, run, conditions=[name], settings=told)
+
+
+@pytest.mark.parametrize("ties", [(), (("W1", "W2"),)])
+def test_no_precision_tells_a_singular_value_that_another_one_contradicts(ties):
+    """The only feature of a frozen or shared last layer is tanh 1; no tier may say it is 0."""
+    one, true = np.array([[1.0]]), Fraction(np.tanh(1.0))
+    network = Feedforward((one, one), (None, None), (Activation("tanh"),), ties=ties)
+    found, _ = decided("gradient-inequality", network, ONE, frozen="none" if ties else "W2")
+    routes = {route["name"]: route for route in found.claim["routes"]}
+    for name in ("last-layer", "last-layer-precise"):
+        told = routes[name]["quantities"]["s0"]
+        value = decode_enclosure({end: told[end] for end in ("lo", "hi")})
+        assert value.lo < true * (1 + Fraction(1, 2**40))
+        assert value.hi > true * (1 - Fraction(1, 2**40))
