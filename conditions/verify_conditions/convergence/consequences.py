@@ -153,7 +153,7 @@ def largest_step(problem: Problem, outcome: RouteOutcome) -> Enclosure | None:
     }
     known = {item.symbol: outcome.evidence[str(item.symbol)].value for item in statement.facts}
     facts = {symbol: value for symbol, value in known.items() if isinstance(value, Truth)}
-    start = Start(*(values[symbol].hi_float for symbol in (fm.r, fm.sigma, fm.J)))
+    start = Start(values[fm.r].hi_float, values[fm.sigma].lo_float, values[fm.J].hi_float)
     beta, radius = values[fm.beta].hi_float, values[fm.R].hi_float
     proposed = propose_largest(start, beta, radius) / float(problem.scale)
     if not 0.0 < proposed < math.inf:
