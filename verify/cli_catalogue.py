@@ -108,7 +108,8 @@ def _route(
 
 
 def _statement(statement: Statement, shared: list[str]) -> list[str]:
-    text = printable(statement.text())
+    text = printable(statement.text()).replace(" & ", " and ").replace(" | ", " or ")
+    text = text.replace("**", "^")
     lines = ["", *_wrapped(text, 6)]
     for item in statement.about:
         if str(item.symbol) in text.replace(item.meaning, ""):
