@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from verify.enclosure import Measurement
 
@@ -54,5 +54,5 @@ def fit_slope(runs: Iterable[Sequence[tuple[float, float]]]) -> Fit | None:
         return None
     slope = float(x @ y) / spread
     left = float(np.sum((y - slope * x) ** 2)) / freedom
-    quantile = float(stats.t.ppf(0.5 + LEVEL / 2.0, freedom))
+    quantile = float(special.stdtrit(freedom, 0.5 + LEVEL / 2.0))
     return Fit(slope, quantile * (left / spread) ** 0.5, len(x))

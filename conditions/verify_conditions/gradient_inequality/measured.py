@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import special
 
 from verify.enclosure import Measurement
 from verify.network import TeacherStudent
@@ -31,11 +31,16 @@ def fitted_exponent(points: Sequence[tuple[float, float]]) -> Measurement | None
     kept = [(x, y) for x, y in points if 0.0 < x < math.inf and 0.0 < y < math.inf]
     if len({x for x, _ in kept}) < _FEWEST:
         return None
-    x, y = np.log(np.array(kept)).T
-    line = stats.linregress(x, y)
-    half = float(stats.t.ppf(0.5 + 0.5 * LEVEL, len(kept) - 2) * line.stderr)
+    logs = np.log(np.array(kept))
+    x, y = (logs - logs.mean(axis=0)).T
+    spread, freedom = float(x @ x), len(kept) - 2
+    if spread == 0.0:  # losses so close that their logarithms are one number
+        return None
+    slope = float(x @ y) / spread
+    left = float(np.sum((y - slope * x) ** 2)) / freedom
+    half = float(special.stdtrit(freedom, 0.5 + 0.5 * LEVEL)) * math.sqrt(left / spread)
     return Measurement(
-        float(line.slope), spread=half,
+        slope, spread=half,
         how=f"least squares over {len(kept)} stored points, +- half the 95 % confidence interval",
     )  # fmt: skip
 
