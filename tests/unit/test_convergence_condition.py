@@ -408,3 +408,18 @@ def test_zero_loss_weights_pass_with_a_path_of_length_zero() -> None:
     assert told["verdict"] == "pass"
     assert number(told, "lstar").hi < TINY
     assert side(told, "existence") == "proved"
+
+
+@pytest.mark.parametrize("step", [None, "0.1"])
+def test_weights_of_zero_loss_are_at_rest(step):
+    rows = np.array([[1.0, 2.0], [1.0, 2.0], [-1.0, 0.5]])
+    network = TwoLayer(np.eye(2), np.array([1.0, -1.0]), Activation("relu"))
+    data = Data(rows, np.maximum(rows, 0.0) @ np.array([1.0, -1.0]))
+    told = {"converges-from-here.frozen": "none"}
+    told |= {} if step is None else {"converges-from-here.step": step}
+    [found] = check(network, data, conditions=["converges-from-here"], settings=told)
+    assert str(found.verdict) == "pass"
+    assert found.claim["decided_by"] == ("rest-flow" if step is None else "rest-descent")
+    told["converges-from-here.weight_decay"] = "0.01"
+    [found] = check(network, data, conditions=["converges-from-here"], settings=told)
+    assert str(found.verdict) == "fail"

@@ -31,6 +31,9 @@ _WELL_CONDITIONED = 100  # ||J||/sigma
 def guidance(problem: Problem, outcomes: Sequence[RouteOutcome], effort: Effort) -> list[str]:
     """Return sentences: distance and rate, or the residual to train to, and what dominates h."""
     goal = goal_of(problem)
+    if any(o.truth is Truth.PROVED for o in outcomes if o.route.name.startswith("rest-")):
+        return ["the loss is zero at these weights, so training rests here"]
+    outcomes = [o for o in outcomes if not o.route.name.startswith("rest-")]
     own = [o for o in outcomes if o.route.goal == goal and o.applies]
     proved = [o for o in own if o.truth is Truth.PROVED and o.route.direction == "sufficient"]
     if proved:

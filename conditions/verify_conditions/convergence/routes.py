@@ -10,9 +10,11 @@ from verify.condition import Effort, Route
 from verify.statement import Statement
 from verify_conditions.convergence import evidence as ev
 from verify_conditions.convergence import linearisation as ln
+from verify_conditions.convergence import quantities as q
 from verify_conditions.convergence import statements as st
 from verify_conditions.convergence.problem import DESCENT, EXISTENCE, FLOW, Problem
 from verify_conditions.dense_networks import NOT_DENSE, not_piecewise_linear, not_smooth
+from verify_conditions.linearisation import residual
 
 Applies = Callable[[Problem], str | None]
 
@@ -101,6 +103,23 @@ def _structural(name: str, title: str, goal: str, statement: Statement, applies:
     return Route(name, title, goal, (statement,), bound, "cheap", applies)
 
 
+def _perhaps_at_rest(problem: Problem) -> str | None:
+    if problem.graph is None:
+        return "this is an implicit network"
+    found = residual(problem, Effort(), precise=False).norm.enclosure()
+    return "the residual is not zero" if found.lo > 0 else None
+
+
+def _at_rest(name: str, goal: str, statement: Statement) -> Route:
+    """Return the route of weights at which the loss is zero, which only exact arithmetic shows."""
+    named = ev.FACTS | {
+        q.RESIDUAL: lambda problem, effort: residual(problem, effort, precise=True).norm
+    }
+    bound = ev.bindings(statement.about, named, name)
+    return Route(name, "zero loss already", goal, (statement,), bound, "expensive",
+                 _perhaps_at_rest)  # fmt: skip
+
+
 ROUTES: tuple[Route, ...] = (
     _structural("contradiction", "data that no weights fit", EXISTENCE, st.CONTRADICTION, _always),
     _structural("decay-flow", "weight decay", FLOW, st.DECAY_FLOW, _decays),
@@ -120,4 +139,6 @@ ROUTES: tuple[Route, ...] = (
               st.PATTERN_DESCENT, ln.PATTERN, _piecewise, descent=True),
     _newton(False),
     _newton(True),
+    _at_rest("rest-flow", FLOW, st.REST_FLOW),
+    _at_rest("rest-descent", DESCENT, st.REST_DESCENT),
 )  # fmt: skip

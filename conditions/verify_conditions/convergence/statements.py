@@ -125,3 +125,11 @@ def _necessary(fact: Fact, where: str, conclusion: str) -> Statement:
 CONTRADICTION = _necessary(q.CONSISTENT, "Data that no weights fit", EXISTENCE)
 DECAY_FLOW = _necessary(q.PLAIN, "Weight decay", FLOW)
 DECAY_DESCENT = _necessary(q.PLAIN, "Weight decay", DESCENT)
+
+
+def _at_rest(conclusion: str) -> Statement:
+    parts = (q.NO_DECAY.symbol, q.RESIDUAL.symbol <= 0)
+    return _of(parts, (q.NO_DECAY, q.RESIDUAL), "Zero loss already", conclusion)
+
+
+REST_FLOW, REST_DESCENT = _at_rest(FLOW), _at_rest(DESCENT)
