@@ -3,20 +3,22 @@
 The characteristic polynomial p of a symmetric matrix has only real roots, so by Descartes' rule
 the number of roots above x is exactly the number of sign changes in the coefficients of p(x + t).
 Bisection on 64-bit mantissas with that count needs no approximation and no tolerance; a root
-that is itself such a number is found exactly.
+that is itself such a number is found exactly. Where it counts first is told by Newton's iteration.
 """
 
 from __future__ import annotations
 
+import math
 from fractions import Fraction
 from itertools import pairwise
 from typing import Any
 
-from flint import fmpq, fmpq_poly
+from flint import arb, arb_poly, ctx, fmpq, fmpq_poly
 
 from verify.enclosure import Enclosure
 
 BITS = 64
+_NEWTON_STEPS = 80
 
 
 def enclose_largest_eigenvalue(matrix: Any, *, bits: int = BITS) -> Enclosure:
@@ -102,10 +104,35 @@ def _bisect(p: Any, *, sign: int, power: int, bits: int) -> Enclosure:
         low, high = (low, middle) if beyond(_power_of_two(middle)) else (middle, high)
     unit = _power_of_two(low - bits)
     a, b = 1 << bits, 1 << (bits + 1)  # not beyond(a unit), beyond(b unit)
+    above = _power_of_two(power * high) if sign > 0 else -_power_of_two(low)
+    guess = abs(_newton(p, above, bits))
+    middle = int(guess / unit) if power == 1 else math.isqrt(int(guess / unit**2))
+    width = 1
     while b - a > 1:
-        middle = (a + b) // 2
-        a, b = (a, middle) if beyond(middle * unit) else (middle, b)
+        if not a < middle < b:  # the guess helps no longer
+            middle, width = (a + b) // 2, b - a
+        if beyond(middle * unit):
+            b, middle = middle, middle - width
+        else:
+            a, middle = middle, middle + width
+        width *= 2
     for y in (b * unit, a * unit):
         if _value(p, sign * y**power) == 0 and _roots_above(p, sign * y**power) == 0:
             return Enclosure.exact(sign * y)
     return Enclosure(a * unit, b * unit) if sign > 0 else Enclosure(-b * unit, -a * unit)
+
+
+def _newton(p: Any, above: Fraction, bits: int) -> Fraction:
+    """Return about the largest root, from a start above it; nothing is proved about it."""
+    with ctx.workprec(bits * (p.degree() + 2)):
+        q, x = arb_poly(p), arb(fmpq(above.numerator, above.denominator))
+        slope = q.derivative()
+        for _ in range(_NEWTON_STEPS):
+            step = (q(x) / slope(x)).mid()
+            if not step.is_finite():
+                break
+            x = (x - step).mid()
+            if abs(step) < abs(x) * arb(2) ** -(bits + 4):
+                break
+        mantissa, exponent = x.man_exp()
+    return int(mantissa) * _power_of_two(int(exponent))

@@ -17,7 +17,7 @@ from verify.evidence import Evidence, Witness
 from verify.network import MonotoneWeight, PlainWeight, SoftplusMonotoneWeight
 from verify.network.activation import Activation
 from verify.verdict import Truth
-from verify_kernels import margin
+from verify_kernels import margin, small_spectrum
 from verify_kernels.acyclic import decide_acyclic
 from verify_kernels.failure import explain_failure
 from verify_kernels.least_diagonal import enclose_least_diagonal
@@ -146,3 +146,24 @@ def test_the_estimate_is_a_plain_number_that_can_be_far_off():
     assert estimate_spectral_radius(np.zeros((3, 3))) == 0.0
     assert estimate_spectral_radius(np.zeros((0, 0))) == 0.0
     assert estimate_spectral_radius(2.0 * np.eye(3)) == pytest.approx(2.0)  # tightness only
+
+
+@pytest.mark.parametrize(
+    "guess", [Fraction(0), Fraction(-3), Fraction(1, 10**400), Fraction(10**400)]
+)
+def test_a_wrong_guess_of_a_root_changes_nothing(guess, monkeypatch):
+    rng = np.random.default_rng(5)
+    matrices = [
+        fmpq_mat([[flint.fmpq(int(x), 7) for x in row] for row in rng.integers(-9, 10, (n, n))])
+        for n in (1, 2, 5)
+    ] + [fmpq_mat([[3, 0], [0, 3]]), fmpq_mat([[0, 0], [0, 4]])]
+
+    def found():
+        for A in matrices:
+            yield small_spectrum.enclose_largest_singular_value(A)
+            yield small_spectrum.enclose_largest_eigenvalue(A + A.transpose(), bits=100)
+            yield small_spectrum.enclose_smallest_eigenvalue(-A * A.transpose())
+
+    plain = list(found())
+    monkeypatch.setattr(small_spectrum, "_newton", lambda *_: guess)
+    assert list(found()) == plain
