@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from verify.errors import InputError
 from verify.network.activation import Activation
+from verify.network.exact_floats import exact_floats, exact_vector
 from verify.network.weights import Array
 
 ACTIVATIONS = ("abs", "relu")
-_LARGEST_INTEGER = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,8 +64,10 @@ class TeacherStudent:
         object.__setattr__(self, "students", W)
         object.__setattr__(self, "teachers", W_star)
         if self.a is not None:
-            object.__setattr__(self, "a", _vector("a", self.a, len(W)))
-            object.__setattr__(self, "a_star", _vector("a_star", self.a_star, len(W_star)))
+            object.__setattr__(self, "a", exact_vector("TeacherStudent", "a", self.a, len(W)))
+            object.__setattr__(
+                self, "a_star", exact_vector("TeacherStudent", "a_star", self.a_star, len(W_star))
+            )
 
     @property
     def tied(self) -> bool:
@@ -100,34 +100,10 @@ class TeacherStudent:
 
 
 def _rows(name: str, given: Any) -> Array:
-    values = _exact(name, given)
+    values = exact_floats("TeacherStudent", name, given)
     if values.ndim != 2 or 0 in values.shape:
         raise InputError(
             f"TeacherStudent: expected {name} of shape (rows, d) with at least one row and d >= 1, "
             f"but got {values.shape}"
         )
     return values
-
-
-def _vector(name: str, given: Any, length: int) -> Array:
-    values = _exact(name, given)
-    if values.shape != (length,):
-        raise InputError(
-            f"TeacherStudent: expected {name} of shape ({length},), but got {values.shape}"
-        )
-    return values
-
-
-def _exact(name: str, given: Any) -> Array:
-    """Return the numbers as float64, exactly."""
-    values = np.asarray(given)
-    small = values.dtype.kind in "biu" and bool(np.all(np.abs(values * 1.0) < _LARGEST_INTEGER))
-    if values.dtype not in (np.float16, np.float32, np.float64) and not small:
-        raise InputError(
-            f"TeacherStudent: expected {name} as float16, float32, float64 or integers below 2^53, "
-            f"but got {values.dtype}"
-        )
-    exact = np.ascontiguousarray(values, dtype=np.float64)
-    if not np.isfinite(exact).all():
-        raise InputError(f"TeacherStudent: expected finite entries of {name}, but got inf or nan")
-    return exact

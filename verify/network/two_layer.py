@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from verify.errors import InputError
 from verify.network.activation import Activation
+from verify.network.exact_floats import exact_floats, exact_vector
 from verify.network.graph import Graph, GraphBuilder
 from verify.network.weights import Array
-
-_LARGEST_INTEGER = 2**53
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,17 +42,17 @@ class TwoLayer:
     family = "two-layer"
 
     def __post_init__(self) -> None:
-        W = _exact("W", self.W)
+        W = exact_floats("TwoLayer", "W", self.W)
         if W.ndim != 2 or 0 in W.shape:
             raise InputError(
                 f"TwoLayer: expected W of shape (p, d) with p >= 1 and d >= 1, but got {W.shape}"
             )
         object.__setattr__(self, "W", W)
-        object.__setattr__(self, "a", _vector("a", self.a, len(W)))
+        object.__setattr__(self, "a", exact_vector("TwoLayer", "a", self.a, len(W)))
         if self.b is not None:
-            object.__setattr__(self, "b", _vector("b", self.b, len(W)))
+            object.__setattr__(self, "b", exact_vector("TwoLayer", "b", self.b, len(W)))
         if self.c is not None:
-            object.__setattr__(self, "c", _vector("c", np.atleast_1d(self.c), 1))
+            object.__setattr__(self, "c", exact_vector("TwoLayer", "c", np.atleast_1d(self.c), 1))
 
     @property
     def width(self) -> int:
@@ -87,25 +85,3 @@ class TwoLayer:
         place = builder.add("linear", (builder.input((self.dimension,)),), {}, first)
         place = builder.add("activation", (place,), {"activation": self.activation})
         return builder.build(builder.add("linear", (place,), {}, outer))
-
-
-def _vector(name: str, given: Any, length: int) -> Array:
-    values = _exact(name, given)
-    if values.shape != (length,):
-        raise InputError(f"TwoLayer: expected {name} of shape ({length},), but got {values.shape}")
-    return values
-
-
-def _exact(name: str, given: Any) -> Array:
-    """Return the numbers as float64, exactly."""
-    values = np.asarray(given)
-    small = values.dtype.kind in "biu" and bool(np.all(np.abs(values * 1.0) < _LARGEST_INTEGER))
-    if values.dtype not in (np.float16, np.float32, np.float64) and not small:
-        raise InputError(
-            f"TwoLayer: expected {name} as float16, float32, float64 or integers below 2^53, "
-            f"but got {values.dtype}"
-        )
-    exact = np.ascontiguousarray(values, dtype=np.float64)
-    if not np.isfinite(exact).all():
-        raise InputError(f"TwoLayer: expected finite entries of {name}, but got inf or nan")
-    return exact

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verify.errors import InputError
 from verify.network import Data
+from verify_conditions.datasets import loader
 
 Array = NDArray[np.float64]
 
@@ -117,13 +116,5 @@ def _rows(count: int, n: int, seed: int) -> NDArray[np.int64]:
 
 
 def _loaded(name: str) -> tuple[Array, Array]:
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise InputError(
-            f"{name}: expected scikit-learn to be installed, but got no module named 'sklearn'; "
-            "install it with pip install 'verify-nn[demo]'"
-        ) from error
-    load: Callable[..., Any] = getattr(datasets, name)
-    X, y = load(return_X_y=True)
+    X, y = loader(name)(return_X_y=True)
     return np.asarray(X, dtype=np.float64), np.asarray(y, dtype=np.float64)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from verify.errors import InputError
 from verify.network import Data
+from verify_conditions.datasets import loader
 
 Array = NDArray[np.float64]
 
@@ -95,15 +95,8 @@ def real(name: str, n: int, *, classes: tuple[int, int] = (0, 1)) -> Task:
 
 
 def _load(name: str) -> tuple[Array, NDArray[np.int64]]:
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise InputError(
-            f"{name}: expected scikit-learn to be installed, but got no module named 'sklearn'; "
-            "install it with pip install 'verify-nn[demo]'"
-        ) from error
-    found: Any = getattr(datasets, f"load_{name}")(return_X_y=True)
-    return np.asarray(found[0], dtype=np.float64), np.asarray(found[1])
+    X, y = loader(f"load_{name}")(return_X_y=True)
+    return np.asarray(X, dtype=np.float64), np.asarray(y)
 
 
 def _unit(X: Array) -> Array:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from verify.errors import InputError
+from verify_conditions.datasets import loader
 
 Array = NDArray[np.float64]
 
@@ -39,7 +38,7 @@ class Task:
 
 def two_moons(n: int = 100) -> Task:
     """Return scikit-learn's two moons: two classes in the plane."""
-    make = _datasets("make_moons")
+    make = loader("make_moons")
     X, y = make(n, noise=0.15, random_state=0)
     X_test, y_test = make(1000, noise=0.15, random_state=1)
     told = f"{n} points of two interleaved half circles with noise 0.15"
@@ -58,22 +57,10 @@ def sine_wave(n: int = 40) -> Task:
 
 def digits(n: int, *, images: bool) -> Task:
     """Return scikit-learn's 8 x 8 digits, n of them for training and the others for the test."""
-    X, y = _datasets("load_digits")(return_X_y=True)
+    X, y = loader("load_digits")(return_X_y=True)
     order = np.random.default_rng(0).permutation(len(X))
     shape = (-1, 1, 8, 8) if images else (-1, 64)
     pixels = (np.asarray(X, dtype=np.float32) / np.float32(16)).reshape(shape)[order]
     labels = np.asarray(y)[order]
     told = f"{n} of {len(X)} digits for training, pixels divided by 16 (exact)"
     return Task("digits", pixels[:n], labels[:n], pixels[n:], labels[n:], "cross-entropy", 10, told)
-
-
-def _datasets(name: str) -> Callable[..., Any]:
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise InputError(
-            f"{name}: expected scikit-learn to be installed, but got no module named 'sklearn'; "
-            "install it with pip install 'verify-nn[demo]'"
-        ) from error
-    found: Callable[..., Any] = getattr(datasets, name)
-    return found

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from verify.errors import InputError
 from verify.network import Data
+from verify_conditions.datasets import loader
 
 Array = NDArray[np.float64]
 
@@ -53,7 +52,7 @@ def diabetes() -> Task:
     Raises:
         InputError: scikit-learn is not installed.
     """
-    load = _loader("load_diabetes")
+    load = loader("load_diabetes")
     X, y = load(return_X_y=True, scaled=False)
     centred = np.asarray(y, dtype=np.float64) - np.mean(y)
     return Task(
@@ -71,7 +70,7 @@ def breast_cancer() -> Task:
     Raises:
         InputError: scikit-learn is not installed.
     """
-    X, y = _loader("load_breast_cancer")(return_X_y=True)
+    X, y = loader("load_breast_cancer")(return_X_y=True)
     signs = np.where(np.asarray(y) == 1, 1.0, -1.0)
     return Task(
         "breast-cancer", standardised(X), signs, "logistic", f"{_FEATURES}; labels +1 and -1"
@@ -100,15 +99,3 @@ def standardised(X: ArrayLike) -> Array:
         )
     unit = (raw - raw.mean(axis=0)) / spread
     return np.asarray(unit / np.linalg.norm(unit, axis=1).max())
-
-
-def _loader(name: str) -> Callable[..., Any]:
-    try:
-        from sklearn import datasets
-    except ImportError as error:
-        raise InputError(
-            f"{name}: expected scikit-learn to be installed, but got no module named 'sklearn'; "
-            "install it with pip install 'verify-nn[demo]'"
-        ) from error
-    found: Callable[..., Any] = getattr(datasets, name)
-    return found

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 from verify.enclosure import Enclosure
 from verify.errors import InputError
 from verify.network import Equilibrium
+from verify_conditions.datasets import loader
 from verify_conditions.implicit_relu_training import (
     Array,
     Parameters,
@@ -52,14 +53,7 @@ def digits(*, held_out: int = 397, seed: int = 0) -> Digits:
     Raises:
         InputError: scikit-learn is not installed, or ``held_out`` leaves no training set.
     """
-    try:
-        from sklearn.datasets import load_digits
-    except ImportError as error:
-        raise InputError(
-            "digits: expected scikit-learn to be installed, but got no module named 'sklearn'; "
-            "install it with pip install 'verify-nn[demo]'"
-        ) from error
-    images, labels = load_digits(return_X_y=True)
+    images, labels = loader("load_digits")(return_X_y=True)
     if not 0 < held_out < len(labels):
         raise InputError(f"digits: expected 0 < held_out < {len(labels)}, but got {held_out!r}")
     order = np.random.default_rng(seed).permutation(len(labels))
