@@ -91,15 +91,32 @@ def decide(
     Raises:
         StatementError: an unknown symbol or operation, a value that is no `Enclosure` or `Truth`.
     """
-    _check(hypothesis, enclosures, facts)
-    used = [symbol for symbol in _numbers(hypothesis) if symbol in enclosures]
-    box = {symbol: Interval.of(enclosures[symbol]) for symbol in used}
+    box = _box(hypothesis, enclosures, facts)
     truth = _decided(hypothesis, box, facts)
     margins = []
     for relation in _relations(hypothesis):
         own = truth if relation == hypothesis else _relation_truth(relation, box, _BITS)
         margins.append(Margin(relation, _margin(relation, own, box)))
     return Decision(truth, tuple(margins))
+
+
+def truth_of(
+    hypothesis: Boolean,
+    enclosures: Mapping[sp.Symbol, Enclosure],
+    facts: Mapping[sp.Symbol, Truth],
+) -> Truth:
+    """Return what `decide` says of a hypothesis, without the margins, which cost more."""
+    return _decided(hypothesis, _box(hypothesis, enclosures, facts), facts)
+
+
+def _box(
+    hypothesis: Boolean,
+    enclosures: Mapping[sp.Symbol, Enclosure],
+    facts: Mapping[sp.Symbol, Truth],
+) -> Box:
+    _check(hypothesis, enclosures, facts)
+    used = [symbol for symbol in _numbers(hypothesis) if symbol in enclosures]
+    return {symbol: Interval.of(enclosures[symbol]) for symbol in used}
 
 
 def evaluate(expression: sp.Expr, enclosures: Mapping[sp.Symbol, Enclosure]) -> Enclosure:

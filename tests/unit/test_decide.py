@@ -4,7 +4,7 @@ from fractions import Fraction
 import pytest
 import sympy as sp
 
-from verify.decide import aim_for, decide, evaluate
+from verify.decide import aim_for, decide, evaluate, truth_of
 from verify.enclosure import Enclosure, Measurement
 from verify.errors import StatementError
 from verify.verdict import Truth
@@ -22,7 +22,9 @@ def enclosures(**ends):
 
 
 def truth(hypothesis, facts=None, **ends):
-    return decide(hypothesis, enclosures(**ends), facts or {}).truth
+    found = decide(hypothesis, enclosures(**ends), facts or {}).truth
+    assert truth_of(hypothesis, enclosures(**ends), facts or {}) is found
+    return found
 
 
 @pytest.mark.parametrize(

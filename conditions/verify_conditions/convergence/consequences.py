@@ -9,7 +9,7 @@ from fractions import Fraction
 import sympy as sp
 
 from verify.condition import Consequence, Effort, RouteOutcome
-from verify.decide import decide, evaluate
+from verify.decide import evaluate, truth_of
 from verify.enclosure import Enclosure
 from verify.statement import Quantity
 from verify.verdict import Truth
@@ -161,7 +161,7 @@ def largest_step(problem: Problem, outcome: RouteOutcome) -> Enclosure | None:
     for part in _PARTS:
         step = Fraction(proposed * part)
         values[fm.eta] = Enclosure(step, step)
-        if step and decide(statement.hypothesis, values, facts).truth is Truth.PROVED:
+        if step and truth_of(statement.hypothesis, values, facts) is Truth.PROVED:
             return values[fm.eta]
     return None
 

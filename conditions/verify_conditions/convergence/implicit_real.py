@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from verify.certificate import Certificate
-from verify.decide import decide
+from verify.decide import truth_of
 from verify.enclosure import Enclosure
 from verify.evidence import Evidence
 from verify.verdict import Truth, Verdict
@@ -207,7 +207,7 @@ def _a_priori(walks: Sequence[Descent]) -> APriori:
         max(walk.largest.lo for walk in walks), max(walk.largest.hi for walk in walks)
     )
     known = {NORM_A0.symbol: norm, DISPLACEMENT.symbol: largest}
-    truth = decide(statement.hypothesis, known, {}).truth
+    truth = truth_of(statement.hypothesis, known, {})
     steps = sum(walk.step + 1 for walk in walks)
     limit = float(BOUND_C) * math.sqrt(len(start))
     return APriori(norm, largest, limit, 2 * BOUND_C * GAMMA, truth, steps)

@@ -11,7 +11,7 @@ from typing import Any
 import sympy as sp
 
 from verify.condition import Binding, Effort
-from verify.decide import decide, evaluate
+from verify.decide import evaluate, truth_of
 from verify.enclosure import Enclosure
 from verify.evidence import Evidence
 from verify.statement import Fact, Quantity
@@ -211,7 +211,7 @@ def _everywhere(problem: Problem, effort: Effort, precise: bool) -> Evidence:
             item.symbol: value_of(item, own, effort, precise).enclosure()
             for item in statement.quantities
         }
-        found[name] = decide(statement.hypothesis, values, {}).truth
+        found[name] = truth_of(statement.hypothesis, values, {})
     truth = conjunction(found.values())
     first = next((name for name, one in found.items() if one is not Truth.PROVED), "")
     if truth is Truth.UNDECIDED:
