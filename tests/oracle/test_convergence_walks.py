@@ -46,16 +46,15 @@ HIDDEN, BITS = 1_000, 200
 
 
 @njit
-def descend(X, y, theta, eta, until, steps, contraction, kept):
+def descend(X, y, theta, W, b, a, eta, until, steps, contraction, h, r, previous, kept):
     """Walk gradient descent; return steps, path, the last ||r||, slow steps and kept points.
 
     A step is slow if it looks slower than certified. Kept are the points before every slow step,
-    before steps 1, 10, 100, ..., and before the last one.
+    before steps 1, 10, 100, ..., and before the last one. W, b and a are views of theta; whatever
+    works on whole arrays would take seconds to compile.
     """
     n, d = X.shape
-    m = len(theta) // (d + 2)
-    W, b, a = theta[: m * d].reshape(m, d), theta[m * d : m * d + m], theta[m * d + m :]
-    h, r, previous = np.empty((n, m)), np.empty(n), theta.copy()
+    m, p = len(a), len(theta)
     path, before, slow, number, mark = 0.0, 0.0, 0, 0, 1
     for step in range(steps + 1):
         square = 0.0
@@ -74,13 +73,15 @@ def descend(X, y, theta, eta, until, steps, contraction, kept):
         is_slow = step > 0 and not norm <= contraction * before
         slow += is_slow
         if is_slow or step == mark or (ended and step > 0):
-            kept[number] = previous
+            for j in range(p):
+                kept[number, j] = previous[j]
             number += 1
         if step == mark:
             mark *= 10
         if ended or slow == HIDDEN:
             return step, path, norm, slow, number
-        previous[:] = theta
+        for j in range(p):
+            previous[j] = theta[j]
         before = norm
         moved = 0.0
         for k in range(m):
@@ -205,10 +206,14 @@ class Seen:
 
     def walk(self, problem, theta, found, until, steps):
         """Walk from a certified point and compare; return the last ||r||."""
+        here, previous = theta.copy(), np.empty_like(theta)
+        (W, b), (a, _) = problem.net.split(here)
+        h, r = np.empty((len(problem.X), len(W))), np.empty(len(problem.X))
         kept = np.empty((HIDDEN + 20, len(theta)))
         done, path, norm, slow, number = descend(
-            problem.X, problem.y, theta.copy(), found.eta, until, steps, found.contraction, kept
-        )
+            problem.X, problem.y, here, W, b, a[0], found.eta, until, steps, found.contraction,
+            h, r, previous, kept,
+        )  # fmt: skip
         self.wrong += not path <= found.length
         with ctx.workprec(BITS):
             balls, claim = Balls(problem, theta), Claim.of(found.certificate)
