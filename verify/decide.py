@@ -150,6 +150,22 @@ def aim_for(
 def _turning_point(
     relation: Relational, symbol: sp.Symbol, known: Mapping[sp.Symbol, Enclosure]
 ) -> Enclosure | None:
+    solved = _solved(relation, symbol)
+    if solved is None or not solved[0].free_symbols <= set(known):
+        return None
+    power, exponent = solved
+    target = evaluate(power, known)
+    if exponent != 1 and target.lo >= 0:
+        t = sp.Symbol("t", real=True)
+        target = evaluate(t ** (1 / exponent), {t: target})
+    elif exponent != 1:
+        return None
+    return target if target.is_bounded else None
+
+
+@lru_cache(maxsize=256)
+def _solved(relation: Relational, symbol: sp.Symbol) -> tuple[sp.Expr, sp.Rational] | None:
+    """Return (-b/a, r) if lhs - rhs is a s^r + b with a and b without s."""
     difference = relation.lhs - relation.rhs
     if _is_small(difference):
         difference = sp.expand(difference)
@@ -157,15 +173,7 @@ def _turning_point(
     factor, power = dependent.as_independent(symbol, as_Add=False)
     base, exponent = power.as_base_exp()
     solvable = base == symbol and isinstance(exponent, sp.Rational)
-    if not solvable or not (rest.free_symbols | factor.free_symbols) <= set(known):
-        return None
-    target = evaluate(-rest / factor, known)
-    if exponent != 1 and target.lo >= 0:
-        t = sp.Symbol("t", real=True)
-        target = evaluate(t ** (1 / exponent), {t: target})
-    elif exponent != 1:
-        return None
-    return target if target.is_bounded else None
+    return (-rest / factor, exponent) if solvable else None
 
 
 # --- what may be asked -----------------------------------------------------------------------
