@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
+from functools import cached_property
 from typing import Any, Literal
 
 import sympy as sp
@@ -88,7 +89,8 @@ class Statement:
 
     Raises:
         StatementError: inexact numbers, no free symbols, symbols that ``about`` lacks, or letters
-            that are symbols of the hypothesis already or change it.
+            that are symbols of the hypothesis already; where it is first read, letters that
+            change it.
     """
 
     hypothesis: Boolean
@@ -131,18 +133,27 @@ class Statement:
                 f"Statement: expected facts, and nothing else, outside relations, "
                 f"but got {_names(asserted)} there"
             )
-        restored = self._shortened()
+        if used & {sp.Symbol(name, real=True) for name, _ in self.letters}:
+            raise self._wrong_letters()
+
+    def _wrong_letters(self) -> StatementError:
+        return StatementError(
+            f"Statement: expected new letters for parts of the hypothesis, "
+            f"but got {[name for name, _ in self.letters]}"
+        )
+
+    @cached_property
+    def _shortened(self) -> sp.Basic:
+        """The hypothesis with the letters in the place of what they stand for.
+
+        SymPy is slow to find the parts, so that is done, and checked, where it is first read.
+        """
+        shortened = restored = _with_letters(self.hypothesis, self.letters)
         for name, formula in reversed(self.letters):
             restored = restored.xreplace({sp.Symbol(name, real=True): formula})
-        if restored != self.hypothesis or used & {sp.Symbol(k, real=True) for k, _ in self.letters}:
-            raise StatementError(
-                f"Statement: expected new letters for parts of the hypothesis, "
-                f"but got {[name for name, _ in self.letters]}"
-            )
-
-    def _shortened(self) -> sp.Basic:
-        """Return the hypothesis with the letters in the place of what they stand for."""
-        return _with_letters(self.hypothesis, self.letters)
+        if restored != self.hypothesis:
+            raise self._wrong_letters()
+        return shortened
 
     @property
     def quantities(self) -> tuple[Quantity, ...]:
@@ -156,7 +167,7 @@ class Statement:
 
     def latex(self) -> str:
         """Return the hypothesis as LaTeX; a fact without notation of its own reads as words."""
-        return self.latex_of(self.hypothesis)
+        return self._written(self._shortened)
 
     def latex_of(self, part: sp.Basic) -> str:
         """Return a part of the hypothesis as LaTeX, with the same notation and the letters."""
@@ -184,7 +195,7 @@ class Statement:
     def text(self) -> str:
         """Return the hypothesis as one line of plain text; facts are spelled out."""
         spelled = {item.symbol: sp.Symbol(item.meaning) for item in self.facts}
-        said = str(sp.sstr(self._shortened().xreplace(spelled), order="none"))
+        said = str(sp.sstr(self._shortened.xreplace(spelled), order="none"))
         where = [
             f"{name} = {sp.sstr(_with_letters(formula, self.letters[:k]), order='none')}"
             for k, (name, formula) in enumerate(self.letters)

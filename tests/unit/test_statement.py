@@ -149,4 +149,4 @@ def test_letters_shorten_what_is_read_and_not_what_is_decided():
 @pytest.mark.parametrize("letters", [(("q", m * q),), (("m", m * q), ("h", m * q + 1))])
 def test_letters_that_mean_something_else_already_are_refused(letters):
     with pytest.raises(StatementError, match="expected new letters for parts of the hypothesis"):
-        statement(m * q < 1, (Q, M), letters)
+        statement(m * q < 1, (Q, M), letters).text()
