@@ -8,7 +8,7 @@ loads only what this distribution brings.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import EntryPoint, entry_points
@@ -77,30 +77,46 @@ def load(group: str, name: str) -> Any:
         ) from error
 
 
-def _loaded(group: str) -> dict[str, Any]:
-    found = {}
-    for name in names(group):
+class _Plugins(Mapping[str, Any]):
+    """The objects of a group by name, each loaded when it is asked for.
+
+    What another distribution adds and does not load is not there; one of our own raises.
+    """
+
+    def __init__(self, group: str) -> None:
+        self._group = group
+
+    def __getitem__(self, name: str) -> Any:
+        points = _points(self._group)
+        if name not in points:
+            raise KeyError(name)
         try:
-            found[name] = load(group, name)
-        except PluginError:
-            if _distribution(_points(group)[name]) == DISTRIBUTION:
+            return load(self._group, name)
+        except PluginError as error:
+            if _distribution(points[name]) == DISTRIBUTION:
                 raise
-    return found
+            raise KeyError(name) from error
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for name in names(self._group) if name in self)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
-def conditions() -> dict[str, Any]:
+def conditions() -> Mapping[str, Any]:
     """Return every condition that loads, by name."""
-    return _loaded("conditions")
+    return _Plugins("conditions")
 
 
-def reports() -> dict[str, Callable[..., str]]:
+def reports() -> Mapping[str, Callable[..., str]]:
     """Return every renderer that loads, by name."""
-    return _loaded("reports")
+    return _Plugins("reports")
 
 
-def reproductions() -> dict[str, Callable[..., int]]:
+def reproductions() -> Mapping[str, Callable[..., int]]:
     """Return every reproduction that loads, by name."""
-    return _loaded("reproductions")
+    return _Plugins("reproductions")
 
 
 def plugins() -> list[Plugin]:
